@@ -1,0 +1,122 @@
+"""Leaves of a plan: which block, with which fields, on which shapes, and what one meta-device run says of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_origin, get_type_hints
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas.registry import Kind
+
+Form = Literal["one", "many", "named"]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Leaf:
+    """A block with its fields on inputs of known shape.
+
+    `shape` is its output (C, H, W) for a batch of one, `macs` its multiply-adds, `params` its parameters,
+    `largest` the elements of the largest tensor that it makes on the way.
+    """
+
+    kind: Kind
+    fields: Mapping[str, Any]
+    channels: tuple[int, ...]
+    names: tuple[str, ...] | None
+    key: bytes
+    shape: Shape
+    macs: int
+    params: int
+    largest: int
+
+    def make(self) -> nn.Module:
+        """Build the block, with weights of its own."""
+        return make(self.kind, self.fields, self.channels, self.names)
+
+    def call(self, module: nn.Module, inputs: list[Tensor]) -> Tensor:
+        """Run `module` on its inputs, (N, C, H, W) each, in the form that its signature asks for."""
+        return _call(module, form(self.kind.make), self.names, inputs)
+
+
+@cache
+def form(make: Any) -> Form:
+    """Say how a block takes its inputs: by the annotation of its first parameter (int, tuple or dict)."""
+    first = next(p for p in inspect.signature(make).parameters.values())
+    annotation = get_type_hints(make.__init__)[first.name]
+    return {tuple: "many", dict: "named"}.get(get_origin(annotation) or annotation, "one")  # type: ignore[return-value]
+
+
+def make(
+    kind: Kind, fields: Mapping[str, Any], channels: tuple[int, ...], names: tuple[str, ...] | None
+) -> nn.Module:
+    """Build one block. Raises ValueError or TypeError where its fields and inputs do not fit."""
+    match form(kind.make):
+        case "one":
+            if len(channels) != 1:
+                raise ValueError(f"takes one input, got {len(channels)}")
+            return kind.make(channels[0], **fields)  # type: ignore[no-any-return]
+        case "many":
+            return kind.make(channels, **fields)  # type: ignore[no-any-return]
+        case _:
+            if names is None:
+                raise ValueError("takes named inputs: pass one dict of features")
+            return kind.make(dict(zip(names, channels, strict=True)), **fields)  # type: ignore[no-any-return]
+
+
+def measure(
+    kind: Kind,
+    fields: Mapping[str, Any],
+    inputs: tuple[Shape, ...],
+    names: tuple[str, ...] | None,
+    key: bytes,
+) -> Leaf:
+    """Run the block once on the meta device, in eval mode, and write down what it gave."""
+    channels = tuple(shape[0] for shape in inputs)
+    with torch.device("meta"):
+        module = make(kind, fields, channels, names).eval()
+        tensors = [torch.empty(1, *shape) for shape in inputs]
+    with torch.no_grad(), _Meter() as meter:
+        output = _call(module, form(kind.make), names, tensors)
+    if not isinstance(output, Tensor) or output.dim() != 4:
+        raise ValueError(f"must return one tensor (N, C, H, W), returned {_describe(output)}")
+    shape = (output.shape[1], output.shape[2], output.shape[3])
+    params = sum(p.numel() for p in module.parameters())
+    return Leaf(kind, fields, channels, names, key, shape, meter.macs, params, meter.largest)
+
+
+class _Meter(FlopCounterMode):
+    """Counts multiply-adds of convolutions and matrix products, and the largest tensor made."""
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.largest = 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds: `FlopCounterMode` counts two operations for each."""
+        return int(self.get_total_flops()) // 2
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        if isinstance(out, Tensor):
+            self.largest = max(self.largest, out.numel())
+        return out
+
+
+def _call(module: nn.Module, how: Form, names: tuple[str, ...] | None, inputs: list[Tensor]) -> Tensor:
+    match how:
+        case "named":
+            return module(dict(zip(names or (), inputs, strict=True)))  # type: ignore[no-any-return]
+        case _:
+            return module(*inputs)  # type: ignore[no-any-return]
+
+
+def _describe(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

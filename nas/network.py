@@ -1,0 +1,89 @@
+"""`Network(plan)`: the one module that runs any plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nas.architecture import Architecture
+from nas.plan import Plan, Planner, Step
+
+
+class Output(NamedTuple):
+    """What a network returns in training: logits (N, classes, H, W), and auxiliary logits of that shape by name."""
+
+    logits: Tensor
+    aux: dict[str, Tensor]
+
+
+class Network(nn.Module):
+    """Runs the live leaves of a plan, on images of any size.
+
+    (N, 3, H, W) -> (N, classes, H, W) in evaluation, an `Output` in training. Parameter names are the
+    names of the plan's nodes.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._eval = _Program(self, plan, training=False)
+        self._train = _Program(self, plan, training=True)
+
+    def forward(self, image: Tensor) -> Any:
+        if not self.training:
+            values = self._eval.run(image)
+            return values["logits"] if len(values) == 1 else values
+        values = self._train.run(image)
+        return Output(values.pop("logits"), values)
+
+
+class _Program:
+    """Steps with the module of each; not a module itself, so that no parameter has two names."""
+
+    def __init__(self, owner: nn.Module, plan: Plan, training: bool) -> None:
+        steps, self.outputs = plan.steps(training)
+        self.steps = tuple((step, _place(owner, step)) for step in steps)
+
+    def run(self, image: Tensor) -> dict[str, Tensor]:
+        values: dict[int, Tensor] = {0: image}
+        for step, path in self.steps:
+            values[step.output] = step.leaf.call(path, [values[v] for v in step.inputs])
+            for value in step.frees:
+                del values[value]
+        return {name: values[v] for name, v in self.outputs.items()}
+
+
+def _place(owner: nn.Module, step: Step) -> nn.Module:
+    """Return the module of a step, made at first use, nested by the dots of its name."""
+    *groups, last = step.name.split(".")
+    for group in groups:
+        if group not in owner._modules:
+            owner.add_module(group, nn.Module())
+        owner = owner.get_submodule(group)
+    if last not in owner._modules:
+        owner.add_module(last, step.leaf.make())
+    return owner.get_submodule(last)
+
+
+def build(
+    architecture: Architecture | Mapping[str, Any], size: tuple[int, int] | None = None, seed: int | None = None
+) -> Network:
+    """Build the network of a closed architecture, planned at `size` (H, W) or its own input size.
+
+    `seed` fixes the initial weights without touching the global generator's state.
+    """
+    plan = Planner(size or input_size(architecture)).plan(architecture)
+    if seed is None:
+        return Network(plan)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Network(plan)
+
+
+def input_size(architecture: Architecture | Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of the architecture's own input."""
+    tree = architecture if isinstance(architecture, Mapping) else architecture.tree
+    _, height, width = tree["input"]
+    return int(height), int(width)
