@@ -1,0 +1,42 @@
+"""Trials in the driver's own process: for tests and for evaluators that cost nothing. A crash ends the search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nas.errors import NasError
+from nas.executors import Epoch, Event, Job, Result, Stop, run_job
+
+
+class InProcessExecutor:
+    """Runs the job inside `poll`: the driver waits for it."""
+
+    capacity = 1
+
+    def __init__(self) -> None:
+        self._job: Job | None = None
+        self._stopping = False
+
+    def submit(self, job: Job) -> None:
+        """Keep the job for the next `poll`."""
+        if self._job is not None:
+            raise NasError(f"trial {self._job.number} is still out; this executor takes one job at a time")
+        self._job, self._stopping = job, False
+
+    def poll(self, timeout: float) -> Iterator[Event]:
+        """Run the job and yield its epochs and its result; `timeout` has no meaning here."""
+        if self._job is None:
+            return
+        epochs: list[Epoch] = []
+        result: Result = run_job(self._job, Stop(lambda: self._stopping, self._job.seconds_left), epochs.append)
+        self._job = None
+        yield from epochs
+        yield result
+
+    def stop_current(self) -> None:
+        """Ask the job to stop at its next step (from a signal handler, or before it has begun)."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Forget the job."""
+        self._job = None
