@@ -1,0 +1,105 @@
+"""`nas spaces`: what can be searched, and which published architectures come with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rich_click as click
+
+from nas.cli.command import Command, json_option, use_option
+from nas.cli.output import console, count, print_json, table
+
+EXACT = 1_000_000
+"""Sizes of spaces below this are written out."""
+
+
+@click.command(
+    cls=Command,
+    examples=("nas spaces", "nas spaces show tiny", "nas spaces show my_space.yaml", "nas spaces --json"),
+)
+@click.argument("action", type=click.Choice(["list", "show"]), default="list", help="What to print.")
+@click.argument("name", required=False, help="A space by name or file, for `show`.")
+@use_option
+@json_option
+def command(action: str, name: str | None, *, as_json: bool, use: tuple[str, ...]) -> None:  # noqa: ARG001
+    """List the search spaces and published architectures, or show what one space decides.
+
+    A space is a YAML file in which some fields are open; an architecture is one in which none is.
+    `show` checks a space file of your own on the way: every kind, field and value in it.
+    """
+    if action == "show":
+        if name is None:
+            raise click.UsageError("`nas spaces show` needs the name or file of a space; `nas spaces` lists them")
+        _show(name, as_json)
+        return
+    listed = {"spaces": _spaces(), "architectures": _architectures()}
+    if as_json:
+        print_json(listed)
+        return
+    out = console()
+    out.print(table(("space", ">architectures", ">decisions", "file"), [
+        (s["name"], size_text(s["size"]), str(s["decisions"]), s["file"]) for s in listed["spaces"]
+    ]))  # fmt: skip
+    out.print()
+    out.print(table(("architecture", "id", ">input", ">MACs", ">params"), [
+        (a["name"], a["id"], "x".join(map(str, a["input"])), count(a["macs"]), count(a["params"]))
+        for a in listed["architectures"]
+    ]))  # fmt: skip
+
+
+def size_text(size: int) -> str:
+    """Return the number of architectures of a space: exact below a million, else its power of ten."""
+    if size < EXACT:
+        return f"{size:,}"
+    exponent = len(str(size)) - 1
+    return f"{size / 10**exponent:.1f}e{exponent}" if exponent < 300 else f"1e{exponent}"
+
+
+def _spaces() -> list[dict[str, Any]]:
+    from nas.space import load_space, spaces
+
+    rows = []
+    for name, path in sorted(spaces().items()):
+        space = load_space(path)
+        paths = {decision for decision, _ in space.options()}
+        rows.append({"name": name, "size": space.size(), "decisions": len(paths), "file": str(path)})
+    return rows
+
+
+def _architectures() -> list[dict[str, Any]]:
+    from nas.architecture import load_architecture, published
+    from nas.cost import cost
+
+    rows = []
+    for name, path in sorted(published().items()):
+        architecture = load_architecture(path)
+        counted = cost(architecture)
+        rows.append(
+            {
+                "name": name,
+                "id": architecture.id,
+                "input": list(counted.size),
+                "macs": counted.macs,
+                "params": counted.params,
+                "file": str(path),
+            }
+        )
+    return rows
+
+
+def _show(name: str, as_json: bool) -> None:
+    """Print every decision of a space with its options, in the order in which they are taken."""
+    from nas.space import load_space
+
+    space = load_space(name)
+    decisions: dict[str, list[Any]] = {}
+    for path, option in space.options():
+        decisions.setdefault(path, []).append(option)
+    if as_json:
+        print_json({"name": space.name, "size": space.size(), "digest": space.digest, "decisions": decisions})
+        return
+    out = console()
+    out.print(f"{space.name}: {size_text(space.size())} architectures, {len(decisions)} decisions")
+    out.print(table(("decision", "options"), [
+        (path, "  ".join(str(option) for option in options)) for path, options in decisions.items()
+    ]))  # fmt: skip
