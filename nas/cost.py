@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nas.architecture import Architecture
 from nas.network import input_size
 from nas.plan import Planner
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class Counter:
         return Counted(plan.macs, plan.params, plan.digest)
 
 
-def cost(architecture: Architecture | Mapping[str, Any], size: tuple[int, int] | None = None) -> Cost:
+def cost(
+    architecture: Architecture | Mapping[str, Any], size: tuple[int, int] | None = None
+) -> Cost:
     """Count a network at `size` (H, W), or at its own input size, leaf by leaf."""
     plan = Planner(size or input_size(architecture)).plan(architecture)
     steps, _ = plan.steps()

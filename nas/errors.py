@@ -31,6 +31,10 @@ class RunError(NasError):
     """A run folder is missing, locked, taken, or belongs to another search."""
 
 
+class RecipeError(NasError):
+    """A training recipe holds a field or a value that training does not know."""
+
+
 class TrainingError(NasError):
     """Training cannot go on (NaN, a batch that does not fit): an outcome of the trial."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any, Literal, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.registry import Kind
@@ -22,7 +24,7 @@ Shape = tuple[int, int, int]
 class Leaf:
     """A block with its fields on inputs of known shape.
 
-    `shape` is its output (C, H, W) for a batch of one, `macs` its multiply-adds, `params` its parameters,
+    `key` is the leaf's identity apart from sizes; `shape` is its output (C, H, W) for a batch of one, `macs` its multiply-adds, `params` its parameters,
     `largest` the elements of the largest tensor that it makes on the way.
     """
 
@@ -75,42 +77,38 @@ def measure(
     fields: Mapping[str, Any],
     inputs: tuple[Shape, ...],
     names: tuple[str, ...] | None,
-    key: bytes,
 ) -> Leaf:
     """Run the block once on the meta device, in eval mode, and write down what it gave."""
     channels = tuple(shape[0] for shape in inputs)
     with torch.device("meta"):
         module = make(kind, fields, channels, names).eval()
         tensors = [torch.empty(1, *shape) for shape in inputs]
-    with torch.no_grad(), _Meter() as meter:
+    with torch.no_grad(), _Largest() as largest, FlopCounterMode(display=False) as flops:
         output = _call(module, form(kind.make), names, tensors)
     if not isinstance(output, Tensor) or output.dim() != 4:
         raise ValueError(f"must return one tensor (N, C, H, W), returned {_describe(output)}")
     shape = (output.shape[1], output.shape[2], output.shape[3])
     params = sum(p.numel() for p in module.parameters())
-    return Leaf(kind, fields, channels, names, key, shape, meter.macs, params, meter.largest)
+    key = marshal.dumps((kind.name, sorted(fields.items()), channels, names), 2)
+    macs = int(flops.get_total_flops()) // 2  # two operations for each multiply-add
+    return Leaf(kind, fields, channels, names, key, shape, macs, params, largest.elements)
 
 
-class _Meter(FlopCounterMode):
-    """Counts multiply-adds of convolutions and matrix products, and the largest tensor made."""
+class _Largest(TorchDispatchMode):
+    """Elements of the largest tensor that any operation returned."""
 
-    def __init__(self) -> None:
-        super().__init__(display=False)
-        self.largest = 0
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds: `FlopCounterMode` counts two operations for each."""
-        return int(self.get_total_flops()) // 2
+    elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = super().__torch_dispatch__(func, types, args, kwargs)
+        out = func(*args, **(kwargs or {}))
         if isinstance(out, Tensor):
-            self.largest = max(self.largest, out.numel())
+            self.elements = max(self.elements, out.numel())
         return out
 
 
-def _call(module: nn.Module, how: Form, names: tuple[str, ...] | None, inputs: list[Tensor]) -> Tensor:
+def _call(
+    module: nn.Module, how: Form, names: tuple[str, ...] | None, inputs: list[Tensor]
+) -> Tensor:
     match how:
         case "named":
             return module(dict(zip(names or (), inputs, strict=True)))  # type: ignore[no-any-return]
@@ -119,4 +117,8 @@ def _call(module: nn.Module, how: Form, names: tuple[str, ...] | None, inputs: l
 
 
 def _describe(value: object) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    return (
+        f"a tensor of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else type(value).__name__
+    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nas.architecture import Architecture
 from nas.plan import Plan, Planner, Step
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
 
 
 class Output(NamedTuple):
@@ -68,7 +70,9 @@ def _place(owner: nn.Module, step: Step) -> nn.Module:
 
 
 def build(
-    architecture: Architecture | Mapping[str, Any], size: tuple[int, int] | None = None, seed: int | None = None
+    architecture: Architecture | Mapping[str, Any],
+    size: tuple[int, int] | None = None,
+    seed: int | None = None,
 ) -> Network:
     """Build the network of a closed architecture, planned at `size` (H, W) or its own input size.
 

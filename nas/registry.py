@@ -48,11 +48,16 @@ KINDS: dict[str, Kind] = {}
 
 
 def kind(name: str, *slots: str) -> Callable[[C], C]:
-    """Register a class (leaf) or a function (composite) as `name`, allowed in `slots`. Raises NasError on a duplicate."""
+    """Register a class (leaf) or a function (composite) as `name`, allowed in `slots`.
+
+    Raises NasError where the name is taken.
+    """
 
     def register(make: C) -> C:
         if name in KINDS:
-            raise NasError(f"kind {name!r} is registered twice: by {KINDS[name].make!r} and by {make!r}; rename one")
+            raise NasError(
+                f"kind {name!r} is registered twice: by {KINDS[name].make!r} and by {make!r}; rename one"
+            )
         fields, place = _signature(make)
         KINDS[name] = Kind(name, slots, make, inspect.isclass(make), fields, place)
         return make
@@ -98,7 +103,7 @@ def use_file(path: str | Path) -> None:
 
 def _signature(make: Callable[..., Any]) -> tuple[dict[str, Field], dict[str, Field]]:
     """Return (fields of the language, fields that the surrounding composite decides): the keyword-only parameters."""
-    target = make.__init__ if inspect.isclass(make) else make  # type: ignore[misc]
+    target = make.__init__ if inspect.isclass(make) else make
     hints = get_type_hints(target, include_extras=True)
     fields: dict[str, Field] = {}
     place: dict[str, Field] = {}

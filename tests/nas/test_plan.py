@@ -1,0 +1,226 @@
+"""Plans: sharing, dead nodes, names, sizes, errors; each on kinds of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas import registry
+from nas.errors import PlanError
+from nas.fields import Odd, Place, Spec
+from nas.network import Network, Output
+from nas.plan import Feature, Net, Planner
+from nas.registry import kind
+
+
+@pytest.fixture(autouse=True)
+def kinds(monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: C901 (a list of definitions)
+    """A registry of this file's own: leaves, composites and a root."""
+    monkeypatch.setattr(registry, "KINDS", {})
+
+    @kind("conv", "cell")
+    class Conv(nn.Module):
+        def __init__(
+            self, channels: int, *, width: Place[int], stride: Place[int] = 1, kernel: Odd = 3
+        ) -> None:
+            super().__init__()
+            if width % 2:
+                raise ValueError(f"width must be even, got {width}")
+            self.conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x)  # type: ignore[no-any-return]
+
+    @kind("unpadded", "cell")
+    class Unpadded(nn.Conv2d):
+        def __init__(self, channels: int, *, width: Place[int], stride: Place[int] = 1) -> None:
+            super().__init__(channels, width, 3, stride)
+
+    @kind("sum")
+    class Sum(nn.Module):
+        def __init__(self, channels: tuple[int, ...]) -> None:
+            super().__init__()
+
+        def forward(self, *xs: Tensor) -> Tensor:
+            return sum(xs[1:], start=xs[0])
+
+    @kind("fuse")
+    class Fuse(nn.Module):
+        def __init__(self, channels: dict[str, int], *, width: Place[int]) -> None:
+            super().__init__()
+            self.source = nn.ModuleDict(
+                {name: nn.Conv2d(c, width, 1) for name, c in channels.items()}
+            )
+
+        def forward(self, xs: dict[str, Tensor]) -> Tensor:
+            return torch.stack([self.source[name](x) for name, x in xs.items()]).sum(0)
+
+    @kind("resize")
+    class Resize(nn.Module):
+        def __init__(self, channels: tuple[int, ...], *, to: Place[int]) -> None:
+            super().__init__()
+            self.to_stride = to
+
+        def forward(self, x: Tensor, image: Tensor) -> Tensor:
+            size = [(n - 1) // self.to_stride + 1 for n in image.shape[2:]]
+            return interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+    @kind("zero", "cell")
+    def zero(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
+        return net.nothing(Feature(width, x.stride * stride, x.ref))
+
+    @kind("pair", "cell")
+    def pair(
+        net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1, of: Spec
+    ) -> dict[str, Feature]:
+        wide = net.add("first", of, x, width=width, stride=stride)
+        return {"first": wide, "second": net.add("second", of, wide, width=width)}
+
+    @kind("network", "root")
+    def network(
+        net: Net, *, body: Spec, twice: bool = False, aux: bool = False
+    ) -> dict[str, Feature]:
+        a = net.add("a", {"pair": {"of": body}}, net.image, width=4, stride=2)
+        x = a["second"]
+        if twice:
+            b = net.add("b", {"pair": {"of": body}}, net.image, width=4, stride=2)
+            x = net.mix("join", x, b["first"])
+        outputs = {"logits": net.resize("logits", x, 1)}
+        if aux:
+            outputs["aux"] = net.resize("aux", net.add("aux", {"conv": {}}, a["first"], width=2), 1)
+        return outputs
+
+
+CONV = {"conv": {"kernel": 3}}
+SIZE = (33, 21)
+
+
+def flops(network: nn.Module, size: tuple[int, int]) -> int:
+    """Multiply-adds of the whole network, counted by torch on the meta device."""
+    with FlopCounterMode(display=False) as counter:
+        network.to("meta").eval()(torch.empty(1, 3, *size, device="meta"))
+    return int(counter.get_total_flops()) // 2
+
+
+@pytest.mark.parametrize(
+    "tree", [{"body": CONV}, {"body": CONV, "twice": True}, {"body": CONV, "aux": True}]
+)
+def test_costs_are_those_of_the_network(tree: Mapping[str, Any]) -> None:
+    plan = Planner(SIZE).plan(tree)
+    network = Network(plan)
+    unneeded = [p for name, p in network.named_parameters() if name.startswith("aux")]
+    assert plan.params == sum(p.numel() for p in network.parameters()) - sum(
+        p.numel() for p in unneeded
+    )
+    assert plan.macs == flops(network, SIZE)
+
+
+@pytest.mark.parametrize("size", [(33, 21), (64, 64), (1, 1), (7, 90)])
+def test_any_size_runs_whatever_size_was_planned(size: tuple[int, int]) -> None:
+    network = Network(Planner(SIZE).plan({"body": CONV, "twice": True})).eval()
+    assert network(torch.zeros(2, 3, *size)).shape == (2, 4, *size)
+
+
+def test_training_returns_auxiliary_outputs_and_evaluation_none() -> None:
+    network = Network(Planner(SIZE).plan({"body": CONV, "aux": True}))
+    output = network(torch.zeros(2, 3, *SIZE))
+    assert isinstance(output, Output)
+    assert output.aux["aux"].shape == (2, 2, *SIZE)
+    assert torch.equal(network.eval()(torch.zeros(2, 3, *SIZE)), output.logits)
+
+
+def test_what_nothing_needs_is_not_built() -> None:
+    names = {
+        name
+        for name, _ in Network(Planner(SIZE).plan({"body": CONV, "twice": True})).named_parameters()
+    }
+    assert not any("b.pair.second" in name for name in names)
+    assert "b.pair.first.conv.conv.weight" in names
+
+
+def test_a_recurring_part_is_planned_once() -> None:
+    planner = Planner(SIZE)
+    root = planner.plan({"body": CONV, "twice": True}).root
+    assert root.nodes[0].body is root.nodes[1].body
+
+
+def test_digest_tells_networks_apart_and_sees_through_dead_nodes() -> None:
+    def digest(**tree: Any) -> str:
+        return Planner(SIZE).plan(tree).digest
+
+    assert digest(body=CONV) == digest(body=CONV, aux=True)
+    assert digest(body=CONV) != digest(body=CONV, twice=True)
+    assert digest(body=CONV) != digest(body={"conv": {"kernel": 5}})
+
+
+def test_digest_does_not_depend_on_the_input_size() -> None:
+    assert (
+        Planner((64, 64)).plan({"body": CONV}).digest
+        == Planner((33, 21)).plan({"body": CONV}).digest
+    )
+
+
+def test_a_network_without_a_path_is_refused() -> None:
+    with pytest.raises(PlanError, match=r"'logits'.*zero"):
+        Planner(SIZE).plan({"body": {"zero": {}}})
+
+
+def test_unknown_kind_names_the_closest_and_the_path() -> None:
+    with pytest.raises(PlanError, match=r"'cnv'.*did you mean 'conv'.*at body"):
+        Planner(SIZE).plan({"body": {"cnv": {}}})
+
+
+def test_unknown_field_names_kind_place_and_path() -> None:
+    with pytest.raises(PlanError, match=r"a\.pair\.first\.conv: conv on .*'kernl'.*at body"):
+        Planner(SIZE).plan({"body": {"conv": {"kernl": 3}}})
+
+
+def test_a_leaf_that_breaks_the_size_contract_is_named() -> None:
+    with pytest.raises(PlanError, match=r"unpadded returned a map of 16x10, expected 17x11"):
+        Planner(SIZE).plan({"body": {"unpadded": {}}})
+
+
+def test_named_inputs_keep_their_weights_by_name() -> None:
+    @kind("fused", "cell")
+    def fused(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
+        y = net.add("y", CONV, x, width=6, stride=stride)
+        return net.add("z", {"fuse": {}}, {"left": y, "right": y}, width=width)  # type: ignore[no-any-return]
+
+    network = Network(Planner(SIZE).plan({"body": {"fused": {}}}))
+    names = {name for name, _ in network.named_parameters()}
+    assert "a.pair.first.fused.z.fuse.source.left.weight" in names
+
+
+def test_equal_names_are_refused() -> None:
+    @kind("clash", "cell")
+    def clash(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
+        net.add("y", CONV, x, width=6, stride=stride)
+        return net.add("y", CONV, x, width=6, stride=stride)  # type: ignore[no-any-return]
+
+    with pytest.raises(PlanError, match=r"two nodes are called 'y\.conv'"):
+        Planner(SIZE).plan({"body": {"clash": {}}})
+
+
+def test_sum_of_different_shapes_says_which() -> None:
+    @kind("uneven", "cell")
+    def uneven(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
+        y = net.add("y", CONV, x, width=6, stride=stride)
+        return net.sum("s", y, net.add("z", CONV, y, width=8, stride=2))
+
+    with pytest.raises(PlanError, match=r"6 channels at stride 2, 8 channels at stride 4"):
+        Planner(SIZE).plan({"body": {"uneven": {}}})
+
+
+def test_values_are_freed_after_their_last_use() -> None:
+    steps, outputs = Planner(SIZE).plan({"body": CONV, "twice": True}).steps()
+    alive = {0}
+    for step in steps:
+        assert set(step.inputs) <= alive
+        alive = (alive | {step.output}) - set(step.frees)
+    assert alive == set(outputs.values())
