@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from nas.architecture import Architecture
 from nas.errors import NasError
-from nas.executors import Epoch, Event, Job, Result, Stop, run_job
+from nas.executors import Epoch, Event, Job, Stop, run_job
 
 
 class InProcessExecutor:
@@ -16,6 +19,7 @@ class InProcessExecutor:
     def __init__(self) -> None:
         self._job: Job | None = None
         self._stopping = False
+        self._evaluators: dict[str, Any] = {}
 
     def submit(self, job: Job) -> None:
         """Keep the job for the next `poll`."""
@@ -23,12 +27,13 @@ class InProcessExecutor:
             raise NasError(f"trial {self._job.number} is still out; this executor takes one job at a time")
         self._job, self._stopping = job, False
 
-    def poll(self, timeout: float) -> Iterator[Event]:
-        """Run the job and yield its epochs and its result; `timeout` has no meaning here."""
+    def poll(self, timeout: float) -> Iterator[Event]:  # noqa: ARG002
+        """Run the job and yield its epochs and its result; the timeout has no meaning here."""
         if self._job is None:
             return
-        epochs: list[Epoch] = []
-        result: Result = run_job(self._job, Stop(lambda: self._stopping, self._job.seconds_left), epochs.append)
+        job, epochs = self._job, list[Epoch]()
+        stop = Stop(lambda: self._stopping, job.seconds_left)
+        result = run_job(job, self._evaluate, stop, epochs.append)
         self._job = None
         yield from epochs
         yield result
@@ -40,3 +45,13 @@ class InProcessExecutor:
     def close(self) -> None:
         """Forget the job."""
         self._job = None
+
+    def _evaluate(self, job: Job, stop: Stop) -> Iterator[Mapping[str, Any]]:
+        """Score with one evaluator per name, kept warm."""
+        if job.evaluator not in self._evaluators:
+            evaluators = importlib.import_module("nas.evaluators")
+            self._evaluators[job.evaluator] = evaluators.find(job.evaluator)()
+        scored: Iterator[Mapping[str, Any]] = self._evaluators[job.evaluator].evaluate(
+            Architecture.parse(job.architecture), job, stop
+        )
+        return scored

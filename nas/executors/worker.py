@@ -1,0 +1,123 @@
+"""The worker process: `python -m nas.executors.worker DRIVER_PID`. Jobs come in on stdin, events go out on stdout.
+
+Messages are pickles, one after another. It goes when its driver goes: at the end of stdin, and on Linux by a signal of
+the kernel even where native code never returns. Whatever a job prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nas.executors import Epoch, Job, Result, Stop, describe, run_job
+from nas.registry import use_file
+
+STOP = "stop"
+PR_SET_PDEATHSIG = 1
+OOM_SCORE = "800"
+"""Out of 1000: where memory runs out the kernel takes the worker, and leaves the driver and its record alone."""
+
+
+def main() -> None:
+    """Run jobs until the driver is gone."""
+    _follow(int(sys.argv[1]))
+    faulthandler.enable()
+    os.environ.setdefault("OMP_NUM_THREADS", str(cpus()))
+    jobs, events = _take_pipes()
+    inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    stopping = threading.Event()
+    threading.Thread(target=_listen, args=(jobs, inbox, stopping), daemon=True).start()
+    used: set[str] = set()
+    while True:
+        job, told = inbox.get(), stopping
+        _send(events, _run(job, told, used, events))
+        gc.collect()
+
+
+def cpus() -> int:
+    """Number of CPUs that this process may use: its affinity, cut by the control group's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    return allowed
+
+
+def _follow(driver: int) -> None:
+    """Ignore Ctrl-C (the driver says when to stop), and die with the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
+    if os.name == "posix" and os.getppid() != driver:
+        os._exit(1)
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Return stdin and stdout for ourselves; a job finds an empty stdin, and stderr in place of stdout."""
+    jobs, events = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.dup2(2, 1)
+    os.close(empty)
+    return jobs, events
+
+
+def _listen(jobs: BinaryIO, inbox: queue.SimpleQueue[Job], stopping: threading.Event) -> None:
+    """Take in jobs and requests to stop; end the process where the driver has closed its end."""
+    with suppress(EOFError, OSError, pickle.UnpicklingError):
+        while True:
+            message = pickle.load(jobs)  # noqa: S301 - from the driver that started us
+            if message == STOP:
+                stopping.set()
+            else:
+                stopping.clear()
+                inbox.put(message)
+    os._exit(0)
+
+
+def _run(job: Job, stopping: threading.Event, used: set[str], events: BinaryIO) -> Result:
+    """Return how the job ended, whatever it raised; its epochs go out on the way."""
+    stop = Stop(stopping.is_set, job.seconds_left)
+    try:
+        for plugin in job.plugins:
+            if plugin not in used:
+                use_file(plugin)
+                used.add(plugin)
+    except Exception as error:  # noqa: BLE001 - the trial boundary
+        return Result(job.number, "failed", error=describe(error))
+    result = run_job(job, stop, lambda epoch: _send(events, epoch))
+    _release(job.device)
+    return result
+
+
+def _release(device: str) -> None:
+    """Give an accelerator's memory back between jobs."""
+    torch = sys.modules.get("torch")
+    if device.startswith("cuda") and torch is not None:
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _send(events: BinaryIO, event: Epoch | Result) -> None:
+    pickle.dump(_portable(event), events)
+    events.flush()
+
+
+def _portable(event: Any) -> Any:
+    return event
+
+
+if __name__ == "__main__":
+    main()
