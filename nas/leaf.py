@@ -24,8 +24,8 @@ Shape = tuple[int, int, int]
 class Leaf:
     """A block with its fields on inputs of known shape.
 
-    `key` is the leaf's identity apart from sizes; `shape` is its output (C, H, W) for a batch of one, `macs` its multiply-adds, `params` its parameters,
-    `largest` the elements of the largest tensor that it makes on the way.
+    `key` is the leaf's identity apart from sizes; `shape` is its output (C, H, W) for a batch of one, `macs`
+    its multiply-adds, `params` its parameters, `largest` the elements of the largest tensor that it makes on the way.
     """
 
     kind: Kind
@@ -94,7 +94,7 @@ def measure(
     return Leaf(kind, fields, channels, names, key, shape, macs, params, largest.elements)
 
 
-class _Largest(TorchDispatchMode):
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Elements of the largest tensor that any operation returned."""
 
     elements = 0

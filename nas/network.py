@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -50,8 +50,8 @@ class _Program:
 
     def run(self, image: Tensor) -> dict[str, Tensor]:
         values: dict[int, Tensor] = {0: image}
-        for step, path in self.steps:
-            values[step.output] = step.leaf.call(path, [values[v] for v in step.inputs])
+        for step, module in self.steps:
+            values[step.output] = step.leaf.call(module, [values[v] for v in step.inputs])
             for value in step.frees:
                 del values[value]
         return {name: values[v] for name, v in self.outputs.items()}
@@ -61,12 +61,16 @@ def _place(owner: nn.Module, step: Step) -> nn.Module:
     """Return the module of a step, made at first use, nested by the dots of its name."""
     *groups, last = step.name.split(".")
     for group in groups:
-        if group not in owner._modules:
-            owner.add_module(group, nn.Module())
-        owner = owner.get_submodule(group)
-    if last not in owner._modules:
-        owner.add_module(last, step.leaf.make())
-    return owner.get_submodule(last)
+        owner = _child(owner, group, nn.Module)
+    return _child(owner, last, step.leaf.make)
+
+
+def _child(owner: nn.Module, name: str, make: Callable[[], nn.Module]) -> nn.Module:
+    children = dict(owner.named_children())
+    if name not in children:
+        children[name] = make()
+        owner.add_module(name, children[name])
+    return children[name]
 
 
 def build(

@@ -229,9 +229,11 @@ class Net:
 
 
 def _key(use: Use, inputs: Any) -> bytes:
-    """Serialise a use; raises ValueError where a choice is still open. Version 2 of the format depends on values only."""
+    """Serialise a use; raises ValueError where a choice is still open."""
     whole: Any = (use.kind.name, use.fields, use.place, inputs)
-    return marshal.dumps(whole, 2)
+    return marshal.dumps(
+        whole, 2
+    )  # this version depends on values only, not on which of them are one object
 
 
 def out_stride(use: Use, stride: int) -> int:
