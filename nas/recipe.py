@@ -1,0 +1,174 @@
+"""How a network is trained: one frozen record for short trials, retraining and the supernet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from nas.errors import RecipeError, suggest
+from nas.fields import Positive, Range, Ratio, Share
+
+Size = tuple[Positive, Positive]
+Scales = tuple[
+    Annotated[float, Range(least=0.05, most=20)], Annotated[float, Range(least=0.05, most=20)]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A training recipe; raises RecipeError for a value outside its field's range.
+
+    `crop` is (height, width) in pixels, None the network's input size. `warmup` is a share of all
+    steps, `ema` the decay per step (0: off), `clip` the largest gradient norm (0: off), `aux_weight`
+    the weight of each auxiliary head's loss, `scale` the range of random scaling, `flip` and
+    `photometric` a probability and a strength.
+    """
+
+    epochs: Positive = 10
+    batch: Positive = 8
+    crop: Size | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Range(least=1e-8, most=100)] = 2e-3
+    weight_decay: Ratio = 0.01
+    momentum: Share = 0.9
+    schedule: Literal["poly", "cosine"] = "poly"
+    power: Ratio = 0.9
+    warmup: Share = 0.05
+    loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
+    ema: Annotated[float, Range(least=0, most=0.99999)] = 0.0
+    clip: Ratio = 5.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: bool = True
+    aux_weight: Ratio = 0.4
+    scale: Scales = (0.5, 2.0)
+    flip: Share = 0.5
+    photometric: Share = 0.3
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints().items():
+            try:
+                object.__setattr__(self, name, _closed(hint, getattr(self, name)))
+            except ValueError as error:
+                raise RecipeError(f"recipe: {name}: {error}") from None
+        if self.scale[0] > self.scale[1]:
+            raise RecipeError(f"recipe: scale: expected (smallest, largest), got {self.scale}")
+
+    @classmethod
+    def of(cls, source: Mapping[str, Any] | str | Path | None = None, **overrides: Any) -> Recipe:
+        """Return the recipe of a mapping or a YAML file, with `overrides` on top; those that are None leave it alone.
+
+        Raises RecipeError naming the file, the field and the closest known field.
+        """
+        name = str(source) if isinstance(source, str | Path) else "recipe"
+        given = _read(Path(source)) if isinstance(source, str | Path) else dict(source or {})
+        given |= {key: value for key, value in overrides.items() if value is not None}
+        known = _hints()
+        for key in given:
+            if key not in known:
+                raise RecipeError(
+                    f"{name}: no field of a recipe is called {key!r}; {suggest(key, known)}"
+                )
+        try:
+            return cls(**given)
+        except RecipeError as error:
+            raise RecipeError(str(error).replace("recipe", name, 1)) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for YAML and JSON, every field written out; `Recipe.of` reads it back."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    """Return each field's annotation with its range."""
+    hints = get_type_hints(Recipe, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(Recipe)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; raises RecipeError if there is none."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot read the recipe: {error.strerror or error}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise RecipeError(
+            f"{path}: expected fields of a recipe (`epochs: 100`), got {type(data).__name__}"
+        )
+    return {str(key): value for key, value in data.items()}
+
+
+def _closed(hint: Any, value: Any) -> Any:
+    """Return `value` as the annotation wants it; raises ValueError saying what was expected."""
+    if get_origin(hint) is Annotated:
+        inner, *marks = get_args(hint)
+        return _ranged(_closed(inner, value), [m for m in marks if isinstance(m, Range)])
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"got {value!r}; {suggest(value, get_args(hint))}")
+        return value
+    if get_origin(hint) is tuple:
+        return _pair(get_args(hint), value)
+    options = get_args(hint)
+    if NoneType in options:
+        return (
+            None if value is None else _closed(next(o for o in options if o is not NoneType), value)
+        )
+    return _scalar(hint, value)
+
+
+def _pair(hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    """Return the tuple in a list, a tuple or a text such as "160x208"."""
+    items = value.lower().split("x") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or len(items) != len(hints):
+        raise ValueError(f"expected {len(hints)} numbers, got {value!r}")
+    if isinstance(value, str):
+        items = [_number(item) for item in items]
+    return tuple(_closed(hint, item) for hint, item in zip(hints, items, strict=True))
+
+
+def _scalar(hint: type, value: Any) -> Any:
+    """Return a bool, int or float; whole floats pass as ints, and "1e-3" as a float (YAML 1.1 reads it as text)."""
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"expected true or false, got {value!r}")
+        return value
+    number = _number(value)
+    if hint is int:
+        if number != int(number):
+            raise ValueError(f"expected a whole number, got {value!r}")
+        return int(number)
+    return float(number)
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected a number, got {value!r}")  # noqa: TRY004
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"expected a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, got {value!r}")
+    return int(value) if isinstance(value, int) else number
+
+
+def _ranged(value: Any, ranges: list[Range]) -> Any:
+    """Return `value`; raises ValueError where it lies outside a range."""
+    for r in ranges:
+        if r.least is not None and value < r.least:
+            raise ValueError(f"expected at least {r.least:g}, got {value}")
+        if r.most is not None and value > r.most:
+            raise ValueError(f"expected at most {r.most:g}, got {value}")
+    return value

@@ -1,0 +1,52 @@
+"""What the engine asks of a task: a loss, a metric, a decoding and a picture.
+
+The engine itself knows nothing of pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from nas.recipe import Recipe
+
+
+class Metric(Protocol):
+    """Collects a whole split, then says how good the predictions were."""
+
+    def update(self, output: Any, target: Tensor) -> None:
+        """Add a batch: what the network returns in evaluation mode, and the target."""
+        ...
+
+    def compute(self) -> dict[str, Any]:
+        """Return plain numbers for the record; semantic segmentation: miou, iou by class, pixel_accuracy."""
+        ...
+
+
+class Task(Protocol):
+    """One task on one data set."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the network's channels."""
+        ...
+
+    def loss(self, output: Any, target: Tensor, recipe: Recipe) -> Tensor:
+        """Return the scalar loss of `Output(logits, aux)`, auxiliary heads weighted with `recipe.aux_weight`."""
+        ...
+
+    def metric(self) -> Metric:
+        """Return an empty metric."""
+        ...
+
+    def decode(self, output: Any) -> Tensor:
+        """Return the labels (N, H, W) of what the network returns in evaluation mode."""
+        ...
+
+    def overlay(self, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image (H, W, 3) with the labels (H, W) painted over it in the palette's colours."""
+        ...

@@ -1,0 +1,7 @@
+"""Tasks: what the networks are for."""
+
+from __future__ import annotations
+
+from search_spaces.tasks.semantic import Confusion, Semantic, make_task
+
+__all__ = ["Confusion", "Semantic", "make_task"]

@@ -1,0 +1,118 @@
+"""Semantic segmentation: cross entropy per pixel, mIoU from one confusion matrix, colours of a palette."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas.errors import DataError
+from search_spaces.losses import LOSSES
+
+if TYPE_CHECKING:
+    from nas.network import Output
+    from nas.recipe import Recipe
+
+PAINT = 0.55  # how much of an overlay is colour
+Picture = NDArray[np.uint8]
+
+
+class Classes(Protocol):
+    """What a task needs to know of a data set."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def palette(self) -> Picture: ...
+    @property
+    def ignore(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Semantic:
+    """Segmentation into `classes`, coloured by `palette` (K, 3); pixels labelled `ignore` count nowhere."""
+
+    classes: tuple[str, ...]
+    palette: Picture
+    ignore: int = 255
+
+    def loss(self, output: Output, target: Tensor, recipe: Recipe) -> Tensor:
+        """Return the recipe's loss of the logits, plus `recipe.aux_weight` times that of each auxiliary head."""
+        of = LOSSES[recipe.loss]
+        total = of(output.logits, target, self.ignore)
+        for logits in output.aux.values():
+            total = total + recipe.aux_weight * of(logits, target, self.ignore)
+        return total
+
+    def metric(self) -> Confusion:
+        """Return an empty confusion matrix."""
+        return Confusion(self.classes, self.ignore)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Return the likeliest class (N, H, W), uint8, of logits (N, K, H, W)."""
+        return output.argmax(1).to(torch.uint8)
+
+    def colours(self, labels: Picture) -> Picture:
+        """Return labels (H, W) as colours (H, W, 3); `ignore` is black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self.palette)] = self.palette
+        return table[labels]
+
+    def overlay(self, image: Picture, labels: Picture) -> Picture:
+        """Return the image (H, W, 3) with the labels (H, W) painted over it; ignored pixels keep the image."""
+        mixed = (1 - PAINT) * image.astype(np.float32) + PAINT * self.colours(labels)
+        painted = np.rint(mixed).astype(np.uint8)
+        return np.where((labels == self.ignore)[..., None], image, painted)
+
+
+class Confusion:
+    """Counts pixels by (true class, predicted class) over a whole split."""
+
+    def __init__(self, classes: tuple[str, ...], ignore: int) -> None:
+        self.classes = classes
+        self.ignore = ignore
+        self.matrix = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+
+    def update(self, output: Tensor, target: Tensor) -> None:
+        """Add logits (N, K, H, W), or labels (N, H, W), and the true labels (N, H, W).
+
+        Raises DataError on a label that is neither a class nor `ignore`.
+        """
+        k = len(self.classes)
+        labels = output.argmax(1) if output.ndim == target.ndim + 1 else output
+        valid = target != self.ignore
+        true = target[valid].long()
+        if true.numel() and int(true.max()) >= k:
+            raise DataError(
+                f"a mask holds class {int(true.max())}; the data set has {k} classes (0 to {k - 1})"
+            )
+        counts = torch.bincount(true * k + labels[valid].long(), minlength=k * k)
+        self.matrix += counts.reshape(k, k).cpu()
+
+    def compute(self) -> dict[str, Any]:
+        """Return miou, iou by class and pixel_accuracy, all in 0..1.
+
+        A class that occurs neither in the truth nor in a prediction has iou None and is left out of the mean.
+        """
+        hit = self.matrix.diagonal().double()
+        union = self.matrix.sum(0) + self.matrix.sum(1) - self.matrix.diagonal()
+        total = int(self.matrix.sum())
+        if not total:
+            raise DataError("nothing to score: the split has no labelled pixel")
+        present = union > 0
+        iou = hit / union.clamp(min=1)
+        by_class = {c: float(iou[i]) if present[i] else None for i, c in enumerate(self.classes)}
+        return {
+            "miou": float(iou[present].mean()),
+            "iou": by_class,
+            "pixel_accuracy": float(hit.sum()) / total,
+        }
+
+
+def make_task(data: Classes) -> Semantic:
+    """Return the task of a data set: its classes, palette and ignore label."""
+    return Semantic(tuple(data.classes), np.asarray(data.palette, np.uint8), data.ignore)
