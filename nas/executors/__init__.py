@@ -6,15 +6,17 @@ The driver is the only writer of the study: a worker returns metrics and never t
 from __future__ import annotations
 
 import importlib
+import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
-from nas.errors import NasError, suggest
+from nas.errors import NasError, TrainingError, suggest
 from nas.job import Epoch, Event, Job, Result, Stop
 
-__all__ = ["EXECUTORS", "Epoch", "Event", "Executor", "Job", "Result", "Stop", "describe", "make", "run_job"]
+__all__ = ["EXECUTORS", "Epoch", "Event", "Executor", "Job", "Result", "Scorer", "Stop", "describe", "make", "run_job"]
 
 Evaluate = Callable[[Job, Stop], Iterator[Mapping[str, Any]]]
 
@@ -58,30 +60,66 @@ def make(name: str) -> Executor:
     return cast(Executor, getattr(importlib.import_module(module), kind)())
 
 
+class Scorer:
+    """Scores jobs with the evaluators that they name: one instance of each, which keeps its data warm."""
+
+    def __init__(self) -> None:
+        self._evaluators: dict[str, Any] = {}
+
+    def __call__(self, job: Job, stop: Stop) -> Iterator[Mapping[str, Any]]:
+        """Yield what the job's evaluator yields; raises NasError for a name that nobody registered."""
+        if job.evaluator not in self._evaluators:
+            find = importlib.import_module("nas.evaluators").find
+            self._evaluators[job.evaluator] = find(job.evaluator)()
+        parse = importlib.import_module("nas.architecture").Architecture.parse
+        yield from self._evaluators[job.evaluator].evaluate(parse(job.architecture), job, stop)
+
+
 def run_job(job: Job, evaluate: Evaluate, stop: Stop, report: Callable[[Epoch], None]) -> Result:
     """Score one job in this process: the trial boundary, where every exception becomes part of the result.
 
-    An evaluator asks `stop()` before each step and ends (by return or by exception) once it has answered True.
+    An evaluator asks `stop()` before each step and ends (by return or by exception) once it has answered True. What it
+    yields becomes plain data; a metric that is not finite is a failure, not a score.
     """
     start = time.monotonic()
     yielded: list[Mapping[str, Any]] = []
     error: dict[str, str] | None = None
     try:
         for values in evaluate(job, stop):
-            yielded.append(dict(values))
+            yielded.append(_plain(values))
             report(Epoch(job.number, yielded[-1]))
+        if not stop.told:
+            _check(job, yielded)
     except Exception as exception:  # noqa: BLE001 - whatever a trial raises is its outcome
         error = describe(exception)
     seconds = time.monotonic() - start
     if stop.told:
         return Result(job.number, "stopped", {}, tuple(yielded), None, seconds)
-    if error is not None or not yielded:
-        error = error or {"type": "NasError", "text": f"{job.evaluator} yielded nothing", "traceback": ""}
+    if error is not None:
         return Result(job.number, "failed", {}, tuple(yielded), error, seconds)
     return Result(job.number, "complete", yielded[-1], tuple(yielded[:-1]), None, seconds)
 
 
 def describe(exception: BaseException) -> dict[str, str]:
-    """Return type, text and traceback of an exception as plain text."""
+    """Return type, text and traceback of an exception as plain text; want of memory is called by its name."""
     lines = traceback.format_exception(exception)
-    return {"type": type(exception).__name__, "text": str(exception), "traceback": "".join(lines)}
+    text = str(exception)
+    memory = isinstance(exception, MemoryError) or type(exception).__name__ == "OutOfMemoryError"
+    if memory or "can't allocate memory" in text or "not enough memory" in text:
+        text = f"out of memory: {text}" if text else "out of memory"
+    return {"type": type(exception).__name__, "text": text, "traceback": "".join(lines)}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what JSON makes of `values`: numbers of NumPy and PyTorch become floats. Raises TypeError."""
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=float))
+    return plain
+
+
+def _check(job: Job, yielded: list[Mapping[str, Any]]) -> None:
+    """Raise TrainingError unless there are metrics and all of them are finite."""
+    if not yielded:
+        raise TrainingError(f"the evaluator {job.evaluator!r} ended without a metric")
+    wrong = {k: v for k, v in yielded[-1].items() if isinstance(v, float) and not math.isfinite(v)}
+    if wrong:
+        raise TrainingError(f"metrics are not finite: {wrong}")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from nas.architecture import Architecture
 from nas.errors import NasError
-from nas.executors import Epoch, Event, Job, Stop, run_job
+from nas.executors import Epoch, Event, Job, Scorer, Stop, run_job
 
 
 class InProcessExecutor:
@@ -19,7 +16,7 @@ class InProcessExecutor:
     def __init__(self) -> None:
         self._job: Job | None = None
         self._stopping = False
-        self._evaluators: dict[str, Any] = {}
+        self._score = Scorer()
 
     def submit(self, job: Job) -> None:
         """Keep the job for the next `poll`."""
@@ -33,7 +30,7 @@ class InProcessExecutor:
             return
         job, epochs = self._job, list[Epoch]()
         stop = Stop(lambda: self._stopping, job.seconds_left)
-        result = run_job(job, self._evaluate, stop, epochs.append)
+        result = run_job(job, self._score, stop, epochs.append)
         self._job = None
         yield from epochs
         yield result
@@ -45,13 +42,3 @@ class InProcessExecutor:
     def close(self) -> None:
         """Forget the job."""
         self._job = None
-
-    def _evaluate(self, job: Job, stop: Stop) -> Iterator[Mapping[str, Any]]:
-        """Score with one evaluator per name, kept warm."""
-        if job.evaluator not in self._evaluators:
-            evaluators = importlib.import_module("nas.evaluators")
-            self._evaluators[job.evaluator] = evaluators.find(job.evaluator)()
-        scored: Iterator[Mapping[str, Any]] = self._evaluators[job.evaluator].evaluate(
-            Architecture.parse(job.architecture), job, stop
-        )
-        return scored

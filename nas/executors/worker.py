@@ -17,9 +17,9 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from nas.executors import Epoch, Job, Result, Stop, describe, run_job
+from nas.executors import Epoch, Job, Result, Scorer, Stop, describe, run_job
 from nas.registry import use_file
 
 STOP = "stop"
@@ -37,10 +37,9 @@ def main() -> None:
     inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
     stopping = threading.Event()
     threading.Thread(target=_listen, args=(jobs, inbox, stopping), daemon=True).start()
-    used: set[str] = set()
+    bench = _Bench(events, stopping)
     while True:
-        job, told = inbox.get(), stopping
-        _send(events, _run(job, told, used, events))
+        _send(events, bench.run(inbox.get()))
         gc.collect()
 
 
@@ -87,19 +86,30 @@ def _listen(jobs: BinaryIO, inbox: queue.SimpleQueue[Job], stopping: threading.E
     os._exit(0)
 
 
-def _run(job: Job, stopping: threading.Event, used: set[str], events: BinaryIO) -> Result:
-    """Return how the job ended, whatever it raised; its epochs go out on the way."""
-    stop = Stop(stopping.is_set, job.seconds_left)
-    try:
-        for plugin in job.plugins:
-            if plugin not in used:
+class _Bench:
+    """What stays warm between jobs: evaluators with their data, and the user's files, each read once."""
+
+    def __init__(self, events: BinaryIO, stopping: threading.Event) -> None:
+        self._events, self._stopping = events, stopping
+        self._score = Scorer()
+        self._used: set[str] = set()
+
+    def run(self, job: Job) -> Result:
+        """Return how the job ended, whatever it raised; its epochs go out on the way."""
+        stop = Stop(self._stopping.is_set, job.seconds_left)
+        try:
+            self._use(job.plugins)
+        except Exception as error:  # noqa: BLE001 - the trial boundary
+            return Result(job.number, "failed", error=describe(error))
+        result = run_job(job, self._score, stop, lambda epoch: _send(self._events, epoch))
+        _release(job.device)
+        return result
+
+    def _use(self, plugins: tuple[str, ...]) -> None:
+        for plugin in plugins:
+            if plugin not in self._used:
                 use_file(plugin)
-                used.add(plugin)
-    except Exception as error:  # noqa: BLE001 - the trial boundary
-        return Result(job.number, "failed", error=describe(error))
-    result = run_job(job, stop, lambda epoch: _send(events, epoch))
-    _release(job.device)
-    return result
+                self._used.add(plugin)
 
 
 def _release(device: str) -> None:
@@ -111,12 +121,8 @@ def _release(device: str) -> None:
 
 
 def _send(events: BinaryIO, event: Epoch | Result) -> None:
-    pickle.dump(_portable(event), events)
+    pickle.dump(event, events)
     events.flush()
-
-
-def _portable(event: Any) -> Any:
-    return event
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""The default evaluator: a short training from scratch, scored on images that neither training nor reporting uses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from nas.architecture import Architecture
+from nas.evaluators import evaluator
+from nas.evaluators.splits import Splits, Warm
+from nas.job import Job
+from nas.network import Network, build
+from nas.recipe import Recipe
+from nas.registry import domain
+from nas.train import Stopped, score, train
+
+
+@evaluator("short_training")
+class ShortTraining:
+    """Trains with the job's recipe; yields each epoch, then the scores of the last epoch's weights."""
+
+    def __init__(self) -> None:
+        self._warm = Warm()
+
+    def evaluate(
+        self, architecture: Architecture, job: Job, stop: Callable[[], bool]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield {"epoch", "loss", "lr", "seconds", "images"} per epoch and last {"miou", "iou", "pixel_accuracy", ...}."""
+        splits = self._warm.splits(job)
+        network = build(splits.fit(architecture), seed=job.seed)
+        try:
+            yield from trained(network, splits, job, stop)
+            start = time.perf_counter()
+            batch = Recipe.of(job.recipe).batch
+            batches = domain().validation(splits.score, batch, job.device)
+            scores = score(network, splits.task, until(stop, batches))
+        except Stopped:
+            return
+        yield {**scores, "score_seconds": round(time.perf_counter() - start, 3)}
+
+
+def trained(
+    network: Network, splits: Splits, job: Job, stop: Callable[[], bool]
+) -> Iterator[Mapping[str, Any]]:
+    """Train `network` on the part to train on; yield a row per epoch."""
+    recipe = Recipe.of(job.recipe)
+    yield from train(
+        network,
+        splits.task,
+        lambda epoch: domain().batches(
+            splits.train, recipe, seed=job.seed, epoch=epoch, device=job.device
+        ),
+        recipe,
+        steps_per_epoch=len(splits.train) // recipe.batch,
+        seed=job.seed,
+        device=job.device,
+        stop=stop,
+    )
+
+
+def until(stop: Callable[[], bool], batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches, asking `stop` before each; raises Stopped."""
+    for batch in batches:
+        if stop():
+            raise Stopped([])
+        yield batch
