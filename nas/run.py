@@ -1,0 +1,247 @@
+"""A run's folder: what was asked (`run.yaml`), the study, the lock, the log, and where everything else lies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import shlex
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from nas.errors import RunError, suggest
+from nas.problem import Budget, Limits, Objective, Problem
+
+if TYPE_CHECKING:
+    from nas.record import TrialRecord
+
+SCHEMA = 1
+Ended = Literal["", "budget", "used up", "stalled", "interrupted", "failing", "dry run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that was asked of a search, defaults resolved. `split` None: a held-back part of the training split."""
+
+    space: str
+    space_digest: str
+    data: str
+    classes: tuple[str, ...]
+    data_digest: str
+    size: tuple[int, int]
+    problem: Problem
+    strategy: str = "tpe"
+    evaluator: str = "short_training"
+    executor: str = "local"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    split: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    stall: int | None = None
+    start_from: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as it stands in `run.yaml`."""
+        problem = self.problem
+        return {
+            "space": {"name": self.space, "digest": self.space_digest},
+            "data": {"open": self.data, "digest": self.data_digest, "classes": list(self.classes)},
+            "size": list(self.size),
+            "objectives": {o.name: o.direction for o in problem.objectives},
+            "limits": dict(problem.limits.items()),
+            "budget": asdict(problem.budget),
+            "strategy": self.strategy,
+            "evaluator": self.evaluator,
+            "executor": self.executor,
+            "recipe": dict(self.recipe),
+            "split": self.split,
+            "seed": self.seed,
+            "device": self.device,
+            "stall": self.stall,
+            "start_from": list(self.start_from),
+            "plugins": list(self.plugins),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Settings:
+        """Read what `to_dict` wrote; raises KeyError, TypeError or LimitError where something is missing or odd."""
+        objectives = tuple(Objective.of(name) for name in data["objectives"])
+        problem = Problem(objectives, Limits(**data["limits"]), Budget(**data["budget"]))
+        height, width = data["size"]
+        same = ("strategy", "evaluator", "executor", "recipe", "split", "seed", "device", "stall")
+        return cls(
+            space=data["space"]["name"],
+            space_digest=data["space"]["digest"],
+            data=data["data"]["open"],
+            classes=tuple(data["data"]["classes"]),
+            data_digest=data["data"]["digest"],
+            size=(height, width),
+            problem=problem,
+            start_from=tuple(data["start_from"]),
+            plugins=tuple(data["plugins"]),
+            **{name: data[name] for name in same},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One search in its folder; `ended` says why the search that returned it ended ("" for an opened run)."""
+
+    folder: Path
+    settings: Settings
+    ended: Ended = ""
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Return the run in `folder`; raises RunError where there is none, or one of a newer schema."""
+        path = Path(folder)
+        data = _read(path)
+        if data.get("schema") != SCHEMA:
+            raise RunError(f"{path}: run.yaml has schema {data.get('schema')!r}, this version reads {SCHEMA}")
+        try:
+            return cls(path, Settings.from_dict(data))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path}/run.yaml is damaged: {type(error).__name__}: {error}") from None
+
+    @classmethod
+    def create(cls, folder: str | Path, settings: Settings, space_text: str) -> Run:
+        """Make the folder and write what was asked; raises RunError where a run is there already."""
+        path = Path(folder)
+        if (path / "run.yaml").exists():
+            raise RunError(f"{path} holds a run already: --resume {path} goes on with it; or name another folder")
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "space.yaml").write_text(space_text, encoding="utf-8")
+        head = {"schema": SCHEMA, "created": now(), "command": shlex.join(sys.argv)}
+        facts = {"versions": versions(), "machine": machine()}
+        _write(path / "run.yaml", {**head, **settings.to_dict(), **facts})
+        return cls(path, settings)
+
+    def change(self, **changes: Any) -> Run:
+        """Return the run with some settings replaced, and `run.yaml` rewritten."""
+        settings = replace(self.settings, **changes)
+        _write(self.folder / "run.yaml", {**_read(self.folder), **settings.to_dict()})
+        return replace(self, settings=settings)
+
+    @property
+    def problem(self) -> Problem:
+        """Objectives, limits and budget."""
+        return self.settings.problem
+
+    @property
+    def study_url(self) -> str:
+        """The storage URL of the study, as Optuna and its dashboard take it."""
+        return f"sqlite:///{self.folder.resolve() / 'study.db'}"
+
+    @property
+    def cache(self) -> Path:
+        """Where decoded data lies."""
+        return self.folder / "cache"
+
+    @property
+    def space_file(self) -> Path:
+        """The space as it was searched, with everything that it is built on."""
+        return self.folder / "space.yaml"
+
+    @property
+    def resume_command(self) -> str:
+        """What a person types to go on."""
+        return f"nas search --resume {shlex.quote(str(self.folder))}"
+
+    def architecture_file(self, architecture_id: str) -> Path:
+        """Where the architecture `architecture_id` lies."""
+        return self.folder / "architectures" / f"{architecture_id}.yaml"
+
+    def trials(self) -> list[TrialRecord]:
+        """Return all trials on record, in order."""
+        from nas.record import read_trials
+
+        return read_trials(self.study_url, [o.name for o in self.problem.objectives])
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Append one event to `log.jsonl`."""
+        line = json.dumps({"time": now(), "event": event, **facts}, default=str)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run against other drivers; the system lets go when this process ends, however it ends.
+
+        Raises RunError saying who holds it.
+        """
+        with (self.folder / "lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise RunError(f"{self.folder} is being searched by {holder}; wait for it, or stop it first") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+            file.flush()
+            yield
+            file.truncate(0)
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a result depends on, without importing any of it."""
+    found = {"python": platform.python_version()}
+    for name in ("nas-segmentation", "torch", "optuna", "numpy", "pillow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what the run ran on: system, processor, usable cores, memory in GiB."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    return {"system": platform.platform(), "processor": _processor(), "cores": cores, "memory_gib": round(memory, 1)}
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return `run.yaml` as data; raises RunError with the closest run beside it."""
+    file = folder / "run.yaml"
+    if not file.is_file():
+        beside = sorted(p.parent.name for p in folder.parent.glob("*/run.yaml"))
+        raise RunError(f"no run in {folder} (no run.yaml there); {suggest(folder.name, beside)}")
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+    if not isinstance(data, dict):
+        raise RunError(f"{file} is damaged: expected settings, got {type(data).__name__}")
+    return data
+
+
+def _write(file: Path, data: Mapping[str, Any]) -> None:
+    """Replace the file at once: a kill leaves the old one or the new one."""
+    text = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=120)
+    temporary = file.with_suffix(".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
