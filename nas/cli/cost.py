@@ -11,7 +11,8 @@ import rich_click as click
 from rich.table import Table
 
 from nas.cli.command import Command, input_option, json_option, use_option
-from nas.cli.output import console, count, memory, print_json, table
+from nas.cli.output import console, memory, print_json, table
+from nas.problem import show_count
 
 if TYPE_CHECKING:
     from nas.cost import Cost, NodeCost
@@ -103,7 +104,7 @@ def _row(name: str, kind: str, nodes: list[NodeCost], counted: Cost) -> tuple[st
     macs, params = sum(n.macs for n in nodes), sum(n.params for n in nodes)
     share = f"{100 * macs / counted.macs:.1f} %" if counted.macs else ""
     shape = "x".join(str(extent) for extent in nodes[-1].shape)
-    return name, kind, count(macs), share, count(params), shape
+    return name, kind, show_count(macs), share, show_count(params), shape
 
 
 def _comparison(counted: Cost, second: FvcoreCost) -> Table:

@@ -36,24 +36,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     return made
 
 
-def count(number: float) -> str:
-    """Return a count with three digits and its prefix: 1234567 is "1.23 M"."""
-    for prefix, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= scale * 0.9995:
-            return f"{number / scale:.3g} {prefix}"
-    return f"{number:g}"
-
-
 def memory(size: float) -> str:
     """Return a number of bytes in MiB or GiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
-
-
-def seconds(time: float) -> str:
-    """Return a time as a person says it: "45 s", "5 min 10 s", "2 h 5 min"."""
-    if time < 60:
-        return f"{time:.0f} s"
-    minutes, rest = divmod(round(time), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

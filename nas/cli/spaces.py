@@ -7,7 +7,8 @@ from typing import Any
 import rich_click as click
 
 from nas.cli.command import Command, json_option, use_option
-from nas.cli.output import console, count, print_json, table
+from nas.cli.output import console, print_json, table
+from nas.problem import show_count
 
 EXACT = 1_000_000
 """Sizes of spaces below this are written out."""
@@ -42,7 +43,7 @@ def command(action: str, name: str | None, *, as_json: bool, use: tuple[str, ...
     ]))  # fmt: skip
     out.print()
     out.print(table(("architecture", "id", ">input", ">MACs", ">params"), [
-        (a["name"], a["id"], "x".join(map(str, a["input"])), count(a["macs"]), count(a["params"]))
+        (a["name"], a["id"], "x".join(map(str, a["input"])), show_count(a["macs"]), show_count(a["params"]))
         for a in listed["architectures"]
     ]))  # fmt: skip
 
