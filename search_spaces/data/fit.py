@@ -1,0 +1,67 @@
+"""Fits images and masks into a frame of one size, keeping their aspect ratio."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from search_spaces.data.colour import PADDING
+from search_spaces.data.dataset import IGNORE
+
+
+def fitted_size(size: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest (height, width) of the aspect ratio of `size` inside `frame`; all of it where a pixel is missing."""
+    scale = min(frame[0] / size[0], frame[1] / size[1])
+    height, width = (max(1, round(s * scale)) for s in size)
+    same = frame[0] - height <= 1 and frame[1] - width <= 1
+    return frame if same else (min(height, frame[0]), min(width, frame[1]))
+
+
+def fit_image(image: NDArray[np.uint8], frame: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return uint8 (*frame, 3): the image in the top left corner, the mean colour where it does not reach."""
+    inner = resize_image(image, fitted_size((image.shape[0], image.shape[1]), frame))
+    return _framed(inner, frame, np.array(PADDING, np.uint8))
+
+
+def fit_mask(mask: NDArray[np.uint8], frame: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return uint8 `frame`: the mask in the top left corner, IGNORE where it does not reach."""
+    inner = resize_mask(mask, fitted_size((mask.shape[0], mask.shape[1]), frame))
+    return _framed(inner, frame, np.array(IGNORE, np.uint8))
+
+
+def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return uint8 (*size, 3), bilinear with half-pixel centres, antialiased where it shrinks."""
+    if image.shape[:2] == size:
+        return image
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    scaled = functional.interpolate(
+        pixels, size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return scaled[0].permute(1, 2, 0).numpy()
+
+
+def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return uint8 `size`: for each pixel the class under its centre."""
+    if mask.shape == size:
+        return mask
+    rows, columns = (nearest(old, new) for old, new in zip(mask.shape, size, strict=True))
+    return mask[rows[:, None], columns]
+
+
+def nearest(old: int, new: int) -> NDArray[np.intp]:
+    """Return for each of `new` pixels the one of `old` pixels that its centre lies in."""
+    return ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp)
+
+
+def _framed(
+    inner: NDArray[np.uint8], frame: tuple[int, int], value: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    height, width = inner.shape[:2]
+    if (height, width) == frame:
+        return inner
+    framed = np.empty((*frame, *inner.shape[2:]), np.uint8)
+    framed[:] = value
+    framed[:height, :width] = inner
+    return framed
