@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.errors import DataError
+from search_spaces.data.colour import normalise
+from search_spaces.data.fit import fit_image, fitted_size
+from search_spaces.data.pictures import read_image
 from search_spaces.losses import LOSSES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nas.network import Output
     from nas.recipe import Recipe
 
@@ -55,6 +61,32 @@ class Semantic:
     def decode(self, output: Tensor) -> Tensor:
         """Return the likeliest class (N, H, W), uint8, of logits (N, K, H, W)."""
         return output.argmax(1).to(torch.uint8)
+
+    def picture(self, path: Path) -> Picture:
+        """Return an image file as (H, W, 3); raises DataError with its name."""
+        return read_image(path)
+
+    def frame(self, image: Picture, size: tuple[int, int]) -> Tensor:
+        """Return the normalised network input (1, 3, *size) of an image (H, W, 3): fitted into the top left corner."""
+        return normalise(fit_image(image, size))
+
+    def unframe(self, output: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return labels (1, *size), uint8, from logits (1, K, h, w): of the part that the image fills, resized.
+
+        One class at a time, so that a large photograph never needs all its logits at full size.
+        """
+        height, width = fitted_size(size, (output.shape[2], output.shape[3]))
+        inside = output[:, :, :height, :width].float()
+        best = torch.full((1, *size), -torch.inf, device=output.device)
+        labels = torch.zeros(1, *size, dtype=torch.uint8, device=output.device)
+        for index in range(inside.shape[1]):
+            scores = F.interpolate(
+                inside[:, index : index + 1], size, mode="bilinear", align_corners=False
+            )[:, 0]
+            higher = scores > best
+            labels[higher] = index
+            best = torch.where(higher, scores, best)
+        return labels
 
     def colours(self, labels: Picture) -> Picture:
         """Return labels (H, W) as colours (H, W, 3); `ignore` is black."""

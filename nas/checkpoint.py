@@ -1,0 +1,71 @@
+"""Files that are either whole or not there, and checkpoints to go on from."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from nas.errors import RunError
+from nas.train import State
+
+FORMAT = "nas checkpoint 1"
+UNREADABLE = (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a kill at any moment, finds the old content or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def save_checkpoint(path: Path, state: State) -> None:
+    """Write a training's state, whole or not at all."""
+    content = {
+        "format": FORMAT,
+        **{name: getattr(state, name) for name in State.__dataclass_fields__},
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> State:
+    """Read what `save_checkpoint` wrote, onto the CPU; raises RunError for a file that is torn or not one of ours."""
+    remedy = "delete it to start again"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise RunError(
+            f"{path}: the checkpoint is damaged or not one of ours ({reason}); {remedy}"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise RunError(f"{path}: expected a file of the format {FORMAT!r}, got {found!r}; {remedy}")
+    return State(**{name: content[name] for name in State.__dataclass_fields__})
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
