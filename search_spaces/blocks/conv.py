@@ -1,0 +1,88 @@
+"""Convolution, batch norm and activation: what most other blocks are made of; and the classifier."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from nas.fields import Odd, Place, Positive, Share
+from nas.registry import kind
+
+Act = Literal["relu", "hard_swish", "silu", "gelu", "none"]
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "hard_swish": nn.Hardswish,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "none": nn.Identity,
+}
+
+
+def activation(name: Act) -> nn.Module:
+    """Return a new activation module."""
+    return ACTIVATIONS[name]()
+
+
+@kind("conv", "cell")
+class Conv(nn.Module):
+    """Convolution, batch norm, activation.
+
+    (N, C, H, W) to (N, width, ceil(H / stride), ceil(W / stride)). Padding is dilation * (kernel // 2).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        width: Place[int],
+        stride: Place[int] = 1,
+        kernel: Odd = 3,
+        dilation: Positive = 1,
+        groups: Positive = 1,
+        bias: bool = False,
+        norm: bool = True,
+        act: Act = "relu",
+    ) -> None:
+        super().__init__()
+        if channels % groups or width % groups:
+            raise ValueError(
+                f"conv: groups must divide the input's channels and the width, "
+                f"got groups {groups}, channels {channels}, width {width}; choose a common divisor"
+            )
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(
+            channels, width, kernel, stride, padding, dilation=dilation, groups=groups, bias=bias
+        )
+        self.norm = nn.BatchNorm2d(width) if norm else nn.Identity()
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.norm(self.conv(x)))
+        return y
+
+
+@kind("classify", "part")
+class Classify(nn.Module):
+    """Dropout, then a 1x1 convolution with bias to one score per class; weights start from N(0, 0.01)."""
+
+    def __init__(self, channels: int, *, classes: Place[int], dropout: Share = 0.1) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.conv = nn.Conv2d(channels, classes, 1)
+        nn.init.normal_(self.conv.weight, std=0.01)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.dropout(x))
+        return y
+
+
+def entry(channels: int, width: int, stride: int) -> nn.Module:
+    """Return what brings an input to `width` and `stride`: nothing, or a 3x3 convolution and batch norm.
+
+    For cells that themselves keep width and stride (SegNeXt and ConvNeXt downsample between stages).
+    """
+    if channels == width and stride == 1:
+        return nn.Identity()
+    return Conv(channels, width=width, stride=stride, act="none")

@@ -1,0 +1,5 @@
+"""Encoders: image to features by name; "s4", "s8", ... are the pyramid, other names are taps for auxiliary heads."""
+
+from search_spaces.encoders import resnet, stages
+
+__all__ = ["resnet", "stages"]
