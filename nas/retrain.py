@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,7 +27,7 @@ from nas.weights import describe, save_weights
 SETTINGS, CHECKPOINT, LOG, WEIGHTS, SCORE = (
     "retrain.json", "checkpoint.pt", "log.jsonl", "weights.safetensors", "score.json",
 )  # fmt: skip
-RESERVE = 0.05  # share of a budget that the choice of epochs leaves unused
+RESERVE = 0.08  # share of a budget that the choice of epochs leaves unused
 WARM_STEPS = 2
 CALIBRATION = 0.02  # share of a budget that timing steps may take
 
@@ -216,26 +216,45 @@ def _epochs_of(
 
 
 def _epochs(job: Retraining, budget_seconds: float | None, began: float) -> int:
-    """Return the recipe's number of epochs, or as many as fit into the rest of the budget by the time of a few steps."""
+    """Return the recipe's number of epochs, or as many as fit into the rest of the budget."""
     if budget_seconds is None:
         return job.recipe.epochs
     network = job.network()
     warm = _timed(job, network, min(WARM_STEPS, job.steps_per_epoch))
-    steps = max(1, min(job.steps_per_epoch, int(CALIBRATION * budget_seconds / warm)))
-    epoch_seconds = _timed(job, network, steps) * job.steps_per_epoch
+    steps = int(CALIBRATION * budget_seconds / warm.step)
+    timed = _timed(job, network, max(1, min(job.steps_per_epoch, steps)))
+    epoch_seconds = timed.step * job.steps_per_epoch + timed.between
     left = (
         (1 - RESERVE) * budget_seconds - (time.monotonic() - began) - _scoring_seconds(job, network)
     )
     return max(1, int(left / epoch_seconds))
 
 
-def _timed(job: Retraining, network: Network, steps: int) -> float:
-    """Return the seconds that one training step takes, over `steps` of them."""
-    once = replace(job.recipe, epochs=1)
+class _Pace(NamedTuple):
+    """Seconds that a training step takes, and what an epoch takes beside its steps."""
+
+    step: float
+    between: float
+
+
+def _timed(job: Retraining, network: Network, steps: int) -> _Pace:
+    """Return the pace of a training, over `steps` of its steps."""
+    draft = job.path(f".{CHECKPOINT}.timing")
+    start = time.perf_counter()
     rows = train(
-        network, job.task, job.batches, once, steps_per_epoch=steps, seed=0, device=job.device
+        network,
+        job.task,
+        job.batches,
+        replace(job.recipe, epochs=1),
+        steps_per_epoch=steps,
+        seed=0,
+        device=job.device,
+        keep=lambda state: save_checkpoint(draft, state),
     )
-    return float(list(rows)[-1]["seconds"]) / steps
+    seconds = float(list(rows)[-1]["seconds"])
+    between = time.perf_counter() - start - seconds
+    draft.unlink(missing_ok=True)
+    return _Pace(seconds / steps, between)
 
 
 def _scoring_seconds(job: Retraining, network: Network) -> float:

@@ -39,7 +39,7 @@ def describe(
 
 
 def save_weights(path: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write the network's parameters and buffers, with `about` as JSON in the file's own metadata; whole or not at all."""
+    """Write the network's parameters and buffers, with `about` as JSON metadata; whole or not at all."""
     tensors = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in network.state_dict().items()
