@@ -73,7 +73,7 @@ def draw_light(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw contrast and brightness (count, 3), for `colour.normalise`: contrast and tint about grey, then brightness.
 
-    At `strength` 0.3 contrast varies by 30 %, brightness by 12 % of white, each channel's share by 6 %; at 0 by nothing.
+    At `strength` 0.3 contrast varies by 30 %, brightness by 12 % of white, each channel's share by 6 %.
     """
     contrast = 1 + strength * rng.uniform(-1, 1, (count, 1))
     tint = 1 + 0.2 * strength * rng.uniform(-1, 1, (count, 3))

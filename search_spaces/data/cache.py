@@ -89,9 +89,10 @@ def prepare(
 ) -> Prepared:
     """Return the samples fitted to `size` (height, width), from `cache` where they are there already.
 
-    The name of a cache folder says all that its content depends on: files with their sizes and times, classes, `size`. It
-    appears at once, when it is complete; of two processes one writes and the other waits. `progress(done, total)` is called
-    after each sample. Raises DataError with the names of up to ten broken samples, or when the disk is full.
+    The name of a cache folder says all that its content depends on: files with their sizes and times, classes,
+    `size`. It appears at once, when it is complete; of two processes one writes and the other waits.
+    `progress(done, total)` is called after each sample. Raises DataError with the names of up to ten broken
+    samples, or when the disk is full.
     """
     if not samples:
         raise DataError(f"{data.text}: no samples to prepare")
@@ -150,7 +151,7 @@ def _full_disk_told(cache: Path, needed: int) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that ends with this process, however it ends; yields False where another holds it and `wait` is False."""
+    """Hold a lock that ends with this process, however it ends; without `wait` yields False where another holds it."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -21,7 +21,7 @@ def normalise(
 ) -> torch.Tensor:
     """Return float32 (N, 3, H, W): `(contrast * image / 255 + brightness - MEAN) / STD`, channels last in memory.
 
-    `images` is a uint8 array (H, W, 3) or (N, H, W, 3), or a uint8 tensor (N, 3, H, W), on whose device the work is done.
+    `images` is a uint8 array (H, W, 3) or (N, H, W, 3), or a uint8 tensor (N, 3, H, W), whose device does the work.
     `contrast` and `brightness` (1 and 0 where they are None) have the shape (N, 3).
     """
     pixels = images if isinstance(images, torch.Tensor) else _tensor(images)

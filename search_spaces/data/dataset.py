@@ -69,7 +69,7 @@ class DataSet:
         return self.splits[name]
 
     def read(self, sample: Sample) -> Pair:
-        """Return image uint8 (H, W, 3) and mask uint8 (H, W) of classes or IGNORE; raises DataError with the file's name."""
+        """Return image uint8 (H, W, 3) and mask uint8 (H, W) of classes or IGNORE; DataError names the file."""
         image, mask = self.load(sample)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise DataError(
@@ -91,10 +91,10 @@ class DataSet:
     def search_split(
         self, seed: int, share: float = 0.2
     ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-        """Return (to train on, to score on) of the training split, in the order of their names; the same for the same seed.
+        """Return (to train on, to score on) of the training split, sorted by name; the same for the same seed.
 
-        Whole runs of neighbouring names (a fortieth of the images each) go to one side, since frames of one film that follow
-        each other are nearly the same picture. At least one image goes to each side.
+        Whole runs of neighbouring names (a fortieth of the images each) go to one side, since frames of one film that
+        follow each other are nearly the same picture. Raises DataError where one side would be empty.
         """
         samples = sorted(self.splits["train"], key=lambda s: s.name)
         count = round(len(samples) * share)
@@ -137,7 +137,7 @@ READERS: dict[str, Open] = {}
 
 
 def reader(name: str) -> Callable[[Open], Open]:
-    """Register a function as what opens "name:REST"; it gets REST ("" where there is none). Raises DataError on a duplicate."""
+    """Register a function as what opens "name:REST"; it gets REST, which may be "". A duplicate raises DataError."""
 
     def register(open_rest: Open) -> Open:
         if name in READERS:

@@ -12,7 +12,7 @@ from search_spaces.data.dataset import IGNORE
 
 
 def fitted_size(size: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest (height, width) of the aspect ratio of `size` inside `frame`; all of it where a pixel is missing."""
+    """Return the largest (height, width) of the ratio of `size` in `frame`; `frame` itself where a pixel is missing."""
     scale = min(frame[0] / size[0], frame[1] / size[1])
     height, width = (max(1, round(s * scale)) for s in size)
     same = frame[0] - height <= 1 and frame[1] - width <= 1

@@ -104,7 +104,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def pairs(images: Path, masks: Path) -> tuple[Sample, ...]:
-    """Return the samples of two folders, by equal names without extension, sorted; raises DataError for what is unpaired."""
+    """Return the samples of two folders, by equal names without extension, sorted; DataError names what is unpaired."""
     found, labels = by_stem(images, IMAGES), by_stem(masks, (".png",))
     alone = [str(found[s]) for s in sorted(found.keys() - labels.keys())]
     orphans = [str(labels[s]) for s in sorted(labels.keys() - found.keys())]
@@ -133,7 +133,7 @@ def by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
 
 
 def listed(title: str, names: list[str], most: int = 10) -> str:
-    """Return "\n  title: a, b, ..." with at most `most` names, or nothing where there are none."""
+    """Return a line "title: a, b, ..." with at most `most` names, or nothing where there are none."""
     if not names:
         return ""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.random import Generator
 
 from nas.errors import DataError, suggest
 from search_spaces.data.camvid import CLASSES
-from search_spaces.data.canvas import Camera, Canvas, Floats
 from search_spaces.data.dataset import DataSet, Pair, Sample, reader
-from search_spaces.data.figures import paint_figures
-from search_spaces.data.scenery import SKY, draw_street, paint_fronts, paint_ground, paint_sky
+from search_spaces.data.scene import draw_scene
 
 VERSION = 1
 VAL = 1_000_000
@@ -51,46 +48,6 @@ def open_street(rest: str) -> DataSet:
     text = f"street:images={images},val={val},size={size[0]}x{size[1]},seed={seed}"
     palette = np.array(list(CLASSES.values()), np.uint8)
     return DataSet("street", text, tuple(CLASSES), palette, splits, Scenes(size, seed))
-
-
-def draw_scene(rng: Generator, size: tuple[int, int]) -> Pair:
-    """Return image uint8 (H, W, 3) and mask uint8 (H, W) of one scene; a few milliseconds at 64 x 128."""
-    height, width = size
-    focal = rng.uniform(0.75, 1.0) * max(width, 1.2 * height)
-    horizon, vanishing = rng.uniform(0.4, 0.52) * height, rng.uniform(0.35, 0.65) * width
-    camera = Camera(height, width, horizon, vanishing, focal, rng.uniform(1.2, 1.8))
-    canvas = Canvas.blank(height, width, SKY)
-    street = draw_street(rng)
-    paint_sky(canvas, rng, camera)
-    paint_ground(canvas, rng, camera, street)
-    for side in (-1, 1):
-        paint_fronts(canvas, rng, camera, street, side)
-    paint_figures(canvas, rng, camera, street)
-    return _exposed(canvas, rng), canvas.classes
-
-
-def _exposed(
-    canvas: Canvas, rng: Generator
-) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    """Return the canvas as a camera would: haze with depth, light and its colour, a soft lens, and noise."""
-    clear = np.exp(-canvas.depths / rng.uniform(60, 400))[:, :, None]
-    clear[np.isinf(canvas.depths)] = 1
-    haze = rng.uniform(170, 225)
-    light = rng.uniform(0.55, 1.15) * rng.uniform(0.93, 1.07, 3).astype(np.float32)
-    seen = (haze + (canvas.colours - haze) * clear) * light.astype(np.float32)
-    seen = _soft(seen, rng.uniform(0.0, 0.25))
-    seen += rng.standard_normal(seen.shape, np.float32) * rng.uniform(2, 9)
-    return np.clip(seen, 0, 255).astype(np.uint8)
-
-
-def _soft(image: Floats, share: float) -> Floats:
-    """Return the image with `share` of each pixel's light spread to either side, along both axes."""
-    for axis in (0, 1):
-        rolled = np.roll(image, 1, axis) + np.roll(image, -1, axis)
-        edge = np.s_[[0, -1]] if axis == 0 else np.s_[:, [0, -1]]
-        rolled[edge] = 2 * image[edge]
-        image = image * np.float32(1 - share) + rolled * np.float32(share / 2)
-    return image
 
 
 def _options(rest: str) -> dict[str, str]:
