@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from nas import registry
 from nas.architecture import Architecture
 from nas.errors import ExportError
+from nas.evaluate import check_classes, restore
 from nas.formats import Format, find
-from nas.network import build, input_size
 from nas.plan import Planner
 from nas.timing import Latency, interleaved
 
@@ -77,26 +77,33 @@ def export(
     images: int = 4,
     tolerance: Tolerance | None = None,
     runs: int = 20,
+    overwrite: bool = False,
 ) -> Exported:
     """Write a network to `path` and check it on images of `data` (a data set, or its text such as "camvid:DIR").
 
     The batch is dynamic; height and width too, unless `fixed_size` or the architecture does not allow it: that is
-    tried, by running the file at `size` (H, W; the architecture's own if None) and at another, odd one.
+    tried, by running the file at `size` (H, W; that of the training if None) and at another, odd one.
     Raises ExportError where the file's outputs differ by more than `tolerance`; nothing is left at `path` then.
     """
-    from nas.weights import load_weights
-
-    domain = registry.load()
+    if Path(path).exists() and not overwrite:
+        raise ExportError(
+            f"{path} is already there; --overwrite replaces it, or --out names another file"
+        )
+    domain = registry.domain()
     data = domain.open_data(data) if isinstance(data, str) else data
-    size = size or input_size(architecture)
-    network = load_weights(build(architecture, size), weights).eval()
+    check_classes(weights, data)
+    network, size = restore(architecture, weights, size)
     job = _Job(network, find(format), Path(path), domain.make_task(data), tolerance or Tolerance())
     metadata = describe(architecture, data, size)
-    batches = {s: _images(domain, data, s, n) for s, n in ((size, images), (odd(size), max(2, images - 1)))}
+    batches = {
+        s: _images(domain, data, s, n) for s, n in ((size, images), (odd(size), max(2, images - 1)))
+    }
     fixed = "asked for" if fixed_size else None
     if fixed is None:
         try:
-            checks = job.attempt(trace_size(architecture, size), tuple(batches.values()), True, metadata)
+            checks = job.attempt(
+                trace_size(architecture, size), tuple(batches.values()), True, metadata
+            )
         except ExportError as error:
             fixed = str(error)
     if fixed is not None:
@@ -123,7 +130,11 @@ class _Job:
             return self.network(images)  # type: ignore[no-any-return]
 
     def attempt(
-        self, traced: tuple[int, int], batches: Sequence[Tensor], dynamic: bool, metadata: Mapping[str, str]
+        self,
+        traced: tuple[int, int],
+        batches: Sequence[Tensor],
+        dynamic: bool,
+        metadata: Mapping[str, str],
     ) -> tuple[Check, ...]:
         """Write the file beside `path`, check it on each batch, and move it there only if all is well."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,12 +147,14 @@ class _Job:
             draft.unlink(missing_ok=True)
         return checks
 
-    def _write(self, draft: Path, example: Tensor, dynamic: bool, metadata: Mapping[str, str]) -> None:
+    def _write(
+        self, draft: Path, example: Tensor, dynamic: bool, metadata: Mapping[str, str]
+    ) -> None:
         try:
             self.format.write(self.network, example, draft, dynamic=dynamic, metadata=metadata)
         except ExportError:
             raise
-        except Exception as error:  # noqa: BLE001  exporters raise whatever the layer that they trip over raises
+        except Exception as error:  # exporters raise whatever the layer that they trip over raises
             kind, text = type(error).__name__, str(error).strip().partition("\n")[0]
             raise ExportError(f"the exporter failed: {kind}: {text}") from error
 
@@ -150,7 +163,9 @@ class _Job:
         check = compare(self.reference, run, images, self.task.decode)
         if check.fails(self.tolerance):
             allowed = f"{100 * self.tolerance.labels:g} % and {self.tolerance.logits:g}"
-            raise ExportError(f"{self.format.runtime} and PyTorch disagree: {check} (allowed: {allowed})")
+            raise ExportError(
+                f"{self.format.runtime} and PyTorch disagree: {check} (allowed: {allowed})"
+            )
         return check
 
 
@@ -164,10 +179,12 @@ def compare(
     expected = reference(images)
     try:
         got = run(images)
-    except Exception as error:  # noqa: BLE001  runtimes have exceptions of their own
+    except Exception as error:  # runtimes have exceptions of their own
         raise ExportError(f"the file does not run on {tuple(images.shape)}: {error}") from error
     if got.shape != expected.shape:
-        raise ExportError(f"the file returns {tuple(got.shape)} for {tuple(images.shape)}, not {tuple(expected.shape)}")
+        raise ExportError(
+            f"the file returns {tuple(got.shape)} for {tuple(images.shape)}, not {tuple(expected.shape)}"
+        )
     largest = expected.abs().max().clamp(min=1e-12)
     labels = (decode(got) != decode(expected)).double().mean()
     logits = (got - expected).abs().max() / largest
@@ -177,14 +194,22 @@ def compare(
 def describe(architecture: Architecture, data: Any, size: tuple[int, int]) -> dict[str, str]:
     """Return what a user of the file needs to know, as text by name: how to prepare images and read labels."""
     values: dict[str, Any] = {
-        "input": {"name": "image", "layout": "NCHW", "colour": "RGB", "size": list(size), "scale": 255},
+        "input": {
+            "name": "image",
+            "layout": "NCHW",
+            "colour": "RGB",
+            "size": list(size),
+            "scale": 255,
+        },
         "mean": list(data.mean),
         "std": list(data.std),
         "classes": list(data.classes),
         "palette": data.palette.tolist(),
         "architecture": json.loads(architecture.text),
     }
-    return {"architecture_id": architecture.id} | {name: json.dumps(value) for name, value in values.items()}
+    return {"architecture_id": architecture.id} | {
+        name: json.dumps(value) for name, value in values.items()
+    }
 
 
 def trace_size(architecture: Architecture, size: tuple[int, int]) -> tuple[int, int]:

@@ -56,7 +56,9 @@ def refuse_without_memory(needed: int, available: int | None) -> None:
         )
 
 
-def fvcore_cost(architecture: Architecture | Mapping[str, Any], size: tuple[int, int]) -> FvcoreCost:
+def fvcore_cost(
+    architecture: Architecture | Mapping[str, Any], size: tuple[int, int]
+) -> FvcoreCost:
     """Count one evaluation of one image of `size` (H, W) with fvcore."""
     import torch
     from fvcore.nn import FlopCountAnalysis

@@ -28,7 +28,11 @@ class Latency:
 
 
 def interleaved(
-    runners: Mapping[str, Callable[[Tensor], object]], images: Tensor, *, runs: int = 20, threads: int = 1
+    runners: Mapping[str, Callable[[Tensor], object]],
+    images: Tensor,
+    *,
+    runs: int = 20,
+    threads: int = 1,
 ) -> dict[str, Latency]:
     """Time each runner on `images` (N, 3, H, W) on the CPU, one evaluation each in turn, `runs` times."""
     times: dict[str, list[float]] = {name: [] for name in runners}
@@ -41,7 +45,13 @@ def interleaved(
     size = (images.shape[2], images.shape[3])
     return {
         name: Latency(
-            statistics.median(taken), percentile(taken, 0.9), runs, "cpu", threads, images.shape[0], size
+            statistics.median(taken),
+            percentile(taken, 0.9),
+            runs,
+            "cpu",
+            threads,
+            images.shape[0],
+            size,
         )
         for name, taken in times.items()
     }

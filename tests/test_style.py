@@ -26,7 +26,9 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
 
 def test_functions_are_short() -> None:
     lengths = {
-        f"{f.relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        f"{f.relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or node.lineno)
+        - node.lineno
+        + 1
         for f in FILES
         for node in ast.walk(ast.parse(f.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -37,7 +39,9 @@ def test_functions_are_short() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_module_says_what_it_is(package: str) -> None:
-    silent = [f for f in (ROOT / package).rglob("*.py") if not ast.get_docstring(ast.parse(f.read_text()))]
+    silent = [
+        f for f in (ROOT / package).rglob("*.py") if not ast.get_docstring(ast.parse(f.read_text()))
+    ]
     assert not silent
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0 ok, 1 failed, 2 usage, 3 data, 4 nothing feasible, 130 interrupted."""
+    """Run the command line and exit: 0 ok, 1 failed, 2 usage, 3 data, 4 nothing feasible, 130 interrupted."""
     from nas.cli.app import app
 
     app.main(args=arguments, prog_name="nas")

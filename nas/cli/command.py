@@ -43,7 +43,7 @@ DEBUG = click.RichOption(
 )
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[tuple[int, int]]):
     """HEIGHTxWIDTH, for instance 360x480, as a tuple (height, width)."""
 
     name = "HxW"
@@ -55,14 +55,18 @@ class Size(click.ParamType):
             return value
         match = re.fullmatch(r"(\d+)x(\d+)", str(value).strip().lower())
         if match is None or min(size := (int(match[1]), int(match[2]))) < 1:
-            self.fail(f"{value!r} is not a size; expected HEIGHTxWIDTH, for instance 360x480", param, ctx)
+            self.fail(
+                f"{value!r} is not a size; expected HEIGHTxWIDTH, for instance 360x480", param, ctx
+            )
         return size
 
 
-def _use_files(_ctx: click.Context, _param: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
+def _use_files(
+    _ctx: click.Context, _param: click.Parameter, files: tuple[Path, ...]
+) -> tuple[Path, ...]:
     from nas import registry
 
-    registry.load()
+    registry.domain()
     for file in files:
         registry.use_file(file)
     return files
@@ -83,9 +87,9 @@ use_option = click.option(
 )
 
 
-def input_option(text: str) -> Callable[[F], F]:
+def input_option(text: str, panel: str | None = None) -> Callable[[F], F]:
     """Return the option `--input HxW` with `text` as its help."""
-    return click.option("--input", "size", type=Size(), help=text)
+    return click.option("--input", "size", type=Size(), help=text, panel=panel)
 
 
 device_option = click.option(

@@ -34,8 +34,12 @@ DEPTH = 2
 @click.argument("architecture", help="An architecture file, or the name of a published one.")
 @input_option("Input size; the architecture's own if left out. Counting takes no memory for it.")
 @click.option("--blocks", is_flag=True, help="One line per block instead of one per node.")
-@click.option("--fvcore", is_flag=True, help="Put fvcore's total beside it, from a real forward pass.")
-@click.option("--force", is_flag=True, help="Run fvcore even if its memory does not seem to be there.")
+@click.option(
+    "--fvcore", is_flag=True, help="Put fvcore's total beside it, from a real forward pass."
+)
+@click.option(
+    "--force", is_flag=True, help="Run fvcore even if its memory does not seem to be there."
+)
 @use_option
 @json_option
 def command(
@@ -75,7 +79,9 @@ def _fvcore(architecture: Any, size: tuple[int, int], force: bool) -> FvcoreCost
     from nas.fvcore_cost import fvcore_cost, memory_available, memory_needed, refuse_without_memory
 
     needed = memory_needed(architecture, size)
-    click.echo(f"fvcore runs the network once at {size[0]}x{size[1]}: about {memory(needed)}", err=True)
+    click.echo(
+        f"fvcore runs the network once at {size[0]}x{size[1]}: about {memory(needed)}", err=True
+    )
     if not force:
         refuse_without_memory(needed, memory_available())
     return fvcore_cost(architecture, size)
@@ -92,7 +98,9 @@ def _table(counted: Cost, blocks: bool) -> Table:
         nodes = list(group)
         made.add_row(*_row(block, "", nodes, counted), style="bold")
         for node in () if blocks else nodes:
-            made.add_row(*_row("  " + node.name.removeprefix(f"{block}."), node.kind, [node], counted))
+            made.add_row(
+                *_row("  " + node.name.removeprefix(f"{block}."), node.kind, [node], counted)
+            )
     made.add_section()
     made.add_row(*_row("total", "", list(counted.nodes), counted), style="bold")
     made.caption = f"activations at once in fp32, estimated: {memory(counted.peak_bytes)}"
@@ -113,7 +121,11 @@ def _comparison(counted: Cost, second: FvcoreCost) -> Table:
     made = table(
         ("", ">nas", ">fvcore"),
         (
-            ("convolutions, linear layers, matrix products", f"{counted.macs:,}", f"{second.convolutions:,}"),
+            (
+                "convolutions, linear layers, matrix products",
+                f"{counted.macs:,}",
+                f"{second.convolutions:,}",
+            ),
             ("total", f"{counted.macs:,}", f"{second.total:,}"),
         ),
         title="\nfvcore beside it (multiply-adds; its total adds normalisation and resampling)",
@@ -124,6 +136,11 @@ def _comparison(counted: Cost, second: FvcoreCost) -> Table:
 
 def _as_json(counted: Cost, second: FvcoreCost | None, identity: str) -> Mapping[str, Any]:
     nodes = [{**asdict(node), "block": block_of(node.name)} for node in counted.nodes]
-    head = {"id": identity, "input": list(counted.size), "macs": counted.macs, "params": counted.params}
+    head = {
+        "id": identity,
+        "input": list(counted.size),
+        "macs": counted.macs,
+        "params": counted.params,
+    }
     fvcore = {} if second is None else {"fvcore": asdict(second)}
     return {**head, "peak_bytes": counted.peak_bytes, **fvcore, "nodes": nodes}

@@ -27,7 +27,9 @@ def print_json(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
     """Return a table; a column whose name starts with ">" is set to the right."""
-    made = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    made = Table(
+        title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
+    )
     for column in columns:
         right = column.startswith(">")
         made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")

@@ -16,9 +16,16 @@ EXACT = 1_000_000
 
 @click.command(
     cls=Command,
-    examples=("nas spaces", "nas spaces show tiny", "nas spaces show my_space.yaml", "nas spaces --json"),
+    examples=(
+        "nas spaces",
+        "nas spaces show tiny",
+        "nas spaces show my_space.yaml",
+        "nas spaces --json",
+    ),
 )
-@click.argument("action", type=click.Choice(["list", "show"]), default="list", help="What to print.")
+@click.argument(
+    "action", type=click.Choice(["list", "show"]), default="list", help="What to print."
+)
 @click.argument("name", required=False, help="A space by name or file, for `show`.")
 @use_option
 @json_option
@@ -30,7 +37,9 @@ def command(action: str, name: str | None, *, as_json: bool, use: tuple[str, ...
     """
     if action == "show":
         if name is None:
-            raise click.UsageError("`nas spaces show` needs the name or file of a space; `nas spaces` lists them")
+            raise click.UsageError(
+                "`nas spaces show` needs the name or file of a space; `nas spaces` lists them"
+            )
         _show(name, as_json)
         return
     listed = {"spaces": _spaces(), "architectures": _architectures()}
@@ -63,7 +72,9 @@ def _spaces() -> list[dict[str, Any]]:
     for name, path in sorted(spaces().items()):
         space = load_space(path)
         paths = {decision for decision, _ in space.options()}
-        rows.append({"name": name, "size": space.size(), "decisions": len(paths), "file": str(path)})
+        rows.append(
+            {"name": name, "size": space.size(), "decisions": len(paths), "file": str(path)}
+        )
     return rows
 
 
@@ -97,7 +108,14 @@ def _show(name: str, as_json: bool) -> None:
     for path, option in space.options():
         decisions.setdefault(path, []).append(option)
     if as_json:
-        print_json({"name": space.name, "size": space.size(), "digest": space.digest, "decisions": decisions})
+        print_json(
+            {
+                "name": space.name,
+                "size": space.size(),
+                "digest": space.digest,
+                "decisions": decisions,
+            }
+        )
         return
     out = console()
     out.print(f"{space.name}: {size_text(space.size())} architectures, {len(decisions)} decisions")

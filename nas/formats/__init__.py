@@ -27,7 +27,13 @@ class Format(Protocol):
     runtime: str
 
     def write(
-        self, network: nn.Module, example: Tensor, path: Path, *, dynamic: bool, metadata: Mapping[str, str]
+        self,
+        network: nn.Module,
+        example: Tensor,
+        path: Path,
+        *,
+        dynamic: bool,
+        metadata: Mapping[str, str],
     ) -> None:
         """Write `network`, traced on `example`; the batch is always dynamic, height and width if `dynamic`."""
         ...

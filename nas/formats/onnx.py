@@ -24,7 +24,13 @@ class Onnx:
     runtime = "ONNX Runtime"
 
     def write(
-        self, network: nn.Module, example: Tensor, path: Path, *, dynamic: bool, metadata: Mapping[str, str]
+        self,
+        network: nn.Module,
+        example: Tensor,
+        path: Path,
+        *,
+        dynamic: bool,
+        metadata: Mapping[str, str],
     ) -> None:
         import torch
 
@@ -42,10 +48,18 @@ class Onnx:
                 verbose=False,
             )
         if program is None:
-            raise ExportError("torch.onnx.export returned nothing; is its `dynamo` exporter switched off?")
-        fixed = [name for axis, name in names.items() if str(program.model.graph.inputs[0].shape[axis]).isdigit()]  # type: ignore[index]
+            raise ExportError(
+                "torch.onnx.export returned nothing; is its `dynamo` exporter switched off?"
+            )
+        fixed = [
+            name
+            for axis, name in names.items()
+            if str(program.model.graph.inputs[0].shape[axis]).isdigit()
+        ]  # type: ignore[index]
         if fixed:
-            raise ExportError(f"tracing fixed {', '.join(fixed)}: a layer computes with the size itself")
+            raise ExportError(
+                f"tracing fixed {', '.join(fixed)}: a layer computes with the size itself"
+            )
         program.model.metadata_props.update(metadata)
         program.save(str(path), external_data=False)
 

@@ -18,7 +18,13 @@ class Pt2:
     runtime = "torch.export"
 
     def write(
-        self, network: nn.Module, example: Tensor, path: Path, *, dynamic: bool, metadata: Mapping[str, str]
+        self,
+        network: nn.Module,
+        example: Tensor,
+        path: Path,
+        *,
+        dynamic: bool,
+        metadata: Mapping[str, str],
     ) -> None:
         import torch
 
