@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +91,19 @@ def domain() -> Any:
 
 
 def use_file(path: str | Path) -> None:
-    """Import one Python file of the user's own, for the kinds and data sets that it registers."""
-    file = Path(path)
+    """Import one Python file of the user's own, for the kinds and data sets that it registers; once, however often asked."""
+    file = Path(path).resolve()
     if not file.is_file():
         raise NasError(f"no such file: {file} (expected a Python file with @kind-decorated blocks)")
     name = f"user_{file.stem}"
+    if (known := sys.modules.get(name)) is not None and known.__file__ == str(file):
+        return
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise NasError(f"{file} is not a Python file; expected a name that ends in .py")
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[name] = module
 
 
 def _signature(make: Callable[..., Any]) -> tuple[dict[str, Field], dict[str, Field]]:

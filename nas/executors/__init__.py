@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
+from nas.architecture import Architecture
+from nas.architecture import Architecture
 from nas.errors import NasError, TrainingError, suggest
 from nas.job import Epoch, Event, Job, Result, Stop
 
@@ -71,8 +73,8 @@ class Scorer:
         if job.evaluator not in self._evaluators:
             find = importlib.import_module("nas.evaluators").find
             self._evaluators[job.evaluator] = find(job.evaluator)()
-        parse = importlib.import_module("nas.architecture").Architecture.parse
-        yield from self._evaluators[job.evaluator].evaluate(parse(job.architecture), job, stop)
+        architecture = Architecture(job.architecture)
+        yield from self._evaluators[job.evaluator].evaluate(architecture, job, stop)
 
 
 def run_job(job: Job, evaluate: Evaluate, stop: Stop, report: Callable[[Epoch], None]) -> Result:

@@ -9,7 +9,7 @@ from nas.executors import Epoch, Event, Job, Scorer, Stop, run_job
 
 
 class InProcessExecutor:
-    """Runs the job inside `poll`: the driver waits for it."""
+    """Runs the job inside `poll`: the driver waits for it. The user's own files are imported already."""
 
     capacity = 1
 
@@ -28,9 +28,8 @@ class InProcessExecutor:
         """Run the job and yield its epochs and its result; the timeout has no meaning here."""
         if self._job is None:
             return
-        job, epochs = self._job, list[Epoch]()
-        stop = Stop(lambda: self._stopping, job.seconds_left)
-        result = run_job(job, self._score, stop, epochs.append)
+        epochs: list[Epoch] = []
+        result = run_job(self._job, self._score, Stop(self._asked, self._job.seconds_left), epochs.append)
         self._job = None
         yield from epochs
         yield result
@@ -42,3 +41,6 @@ class InProcessExecutor:
     def close(self) -> None:
         """Forget the job."""
         self._job = None
+
+    def _asked(self) -> bool:
+        return self._stopping
