@@ -1,0 +1,195 @@
+"""What was asked of a search: defaults resolved for a new run, differences refused for one that goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas import executors, registry, strategies
+from nas.errors import DataError, LimitError, RunError, SpaceError
+from nas.problem import Budget, Problem, make_problem
+from nas.recipe import Recipe
+from nas.resolve import decide
+from nas.run import Run, Settings
+from nas.space import Space
+
+OBJECTIVES = ("miou", "macs")
+BUDGET = Budget(seconds=1800.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a person gave; None is "not said", so that a resumed run can tell what would differ.
+
+    `settings` holds what was said of the plain fields of `Settings`.
+    """
+
+    space: Space | None = None
+    data: str | None = None
+    objectives: tuple[str, ...] | None = None
+    limits: Mapping[str, str | int | None] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    recipe: Recipe | None = None
+    size: tuple[int, int] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def new_settings(asked: Asked) -> tuple[Settings, Space]:
+    """Return the settings of a new run, and its space for the data's classes and size."""
+    if asked.space is None:
+        raise SpaceError("no space to search: name one (`nas spaces` lists them), or resume a run")
+    data = registry.domain().open_data(asked.data or "street")
+    problem = make_problem(asked.objectives or OBJECTIVES, asked.limits, asked.budget)
+    if problem.budget == Budget():
+        problem = Problem(problem.objectives, problem.limits, BUDGET)
+    settings = Settings(
+        space=asked.space.name,
+        space_digest=asked.space.digest,
+        data=data.text,
+        classes=tuple(data.classes),
+        data_digest=digest(data),
+        size=_checked_size(asked.size or data.size),
+        problem=problem,
+        recipe=(asked.recipe or Recipe()).to_dict(),
+        **{**asked.settings, "device": _device(asked.settings.get("device"))},
+    )
+    check(settings, data)
+    return settings, fitted(asked.space, settings)
+
+
+def check(settings: Settings, data: Any) -> None:
+    """Raise where a name is unknown, or the search would look at images that it must not see."""
+    strategies.find(settings.strategy)
+    if settings.executor not in executors.EXECUTORS:
+        executors.make(settings.executor)
+    if settings.stall is not None and settings.stall < 1:
+        raise LimitError(f"stall: expected a number of trials from 1, got {settings.stall}")
+    if settings.split is None:
+        return
+    data.split(settings.split)
+    if settings.split == data.reporting:
+        raise DataError(
+            f"the search cannot score on {settings.split!r}: results are reported on that split, and what was chosen by"
+            " it would look better than it is; leave --split out (a part of the training split is held back)"
+            " or name a split of your own"
+        )
+    if settings.split == "train":
+        raise DataError("the search cannot score on the images that it trains on; leave --split out or name another split")
+
+
+def fitted(space: Space, settings: Settings) -> Space:
+    """Return the space for the run's classes and input size."""
+    return space.with_classes(len(settings.classes)).with_input((3, *settings.size))
+
+
+def digest(data: Any) -> str:
+    """Return a short digest of classes and of the samples' names: what makes two scores comparable."""
+    text = repr((tuple(data.classes), sorted((k, [s.name for s in v]) for k, v in data.splits.items())))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def changed(run: Run, asked: Asked) -> Run:
+    """Return the run with its budget raised and its free settings replaced; RunError where anything else differs."""
+    old = run.settings
+    differences = list(_differences(old, asked))
+    if differences:
+        what = "\n  ".join(differences)
+        raise RunError(
+            f"{run.folder} is another search; what differs:\n  {what}\n"
+            "leave these out to go on with it, or start a new run (--run)"
+        )
+    changes: dict[str, Any] = {k: v for k, v in asked.settings.items() if k in {"stall", "device"}}
+    if asked.budget != Budget():
+        budget = old.problem.budget.raised(asked.budget)
+        changes["problem"] = Problem(old.problem.objectives, old.problem.limits, budget)
+    if "device" in changes:
+        changes["device"] = _device(changes["device"])
+    return run.change(**changes) if changes else run
+
+
+def _differences(old: Settings, asked: Asked) -> list[str]:
+    """Return "what: run has ..., asked for ..." for everything that was said and is not so."""
+    given: dict[str, tuple[Any, Any]] = {}
+    if asked.space is not None:
+        given["space"] = (f"{old.space} ({old.space_digest})", f"{asked.space.name} ({asked.space.digest})")
+        if asked.space.digest == old.space_digest:
+            del given["space"]
+    if asked.data is not None:
+        given["data"] = (old.data, registry.domain().open_data(asked.data).text)
+    if asked.objectives is not None:
+        given["objectives"] = (tuple(o.name for o in old.problem.objectives), asked.objectives)
+    limits = {name: cap for name, cap in asked.limits.items() if cap is not None}
+    if limits:
+        parsed = make_problem(OBJECTIVES, limits).limits
+        given["limits"] = (dict(old.problem.limits.items()), dict(parsed.items()))
+    if asked.recipe is not None:
+        given |= _recipe_differences(old.recipe, asked.recipe.to_dict())
+    if asked.size is not None:
+        given["size"] = (old.size, tuple(asked.size))
+    fixed = ("strategy", "evaluator", "executor", "split", "seed", "plugins")
+    given |= {k: (getattr(old, k), asked.settings[k]) for k in fixed if k in asked.settings}
+    return [f"{name}: the run has {has}, asked for {wants}" for name, (has, wants) in given.items() if has != wants]
+
+
+def _recipe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {f"recipe.{k}": (old.get(k), v) for k, v in new.items() if old.get(k) != v}
+
+
+def check_unchanged(run: Run, space: Space) -> None:
+    """Raise RunError where the run's own space file, or its data, are no longer what was searched."""
+    settings = run.settings
+    if space.digest != settings.space_digest:
+        raise RunError(
+            f"{run.space_file} was changed: it has digest {space.digest}, the run {settings.space_digest};"
+            " put it back as it was, or start a new run with it (--run)"
+        )
+    data = registry.domain().open_data(settings.data)
+    if digest(data) != settings.data_digest:
+        counts = ", ".join(f"{name} {len(samples)}" for name, samples in data.splits.items())
+        raise RunError(
+            f"{settings.data} is no longer what {run.folder} was searched on: it has now {len(data.classes)} classes"
+            f" (the run {len(settings.classes)}) and {counts} images, or other names; scores would not compare"
+        )
+
+
+def starting_points(space: Space, settings: Settings, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each named architecture; SpaceError names the place where one lies outside the space."""
+    from nas.architecture import load_architecture
+
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        architecture = load_architecture(name).with_classes(len(settings.classes)).with_input((3, *settings.size))
+        try:
+            found[name] = strategies.parameters(space, decide(space, architecture))
+        except SpaceError as error:
+            raise SpaceError(f"--start-from {name}: not in the space {settings.space}: {error}") from None
+    return found
+
+
+def default_folder(space: str, results: Path, stamp: str) -> Path:
+    """Return a folder for a new run that is not there yet."""
+    base = results / f"{space}-{stamp}"
+    folder, n = base, 1
+    while folder.exists():
+        n += 1
+        folder = base.with_name(f"{base.name}-{n}")
+    return folder
+
+
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    height, width = size
+    if min(height, width) < 1:
+        raise LimitError(f"input size {height}x{width}: expected height and width from 1")
+    return int(height), int(width)
+
+
+def _device(name: str | None) -> str:
+    """Return the device to train on; None and "auto" take a GPU where there is one."""
+    if name not in {None, "auto"}:
+        return str(name)
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,299 @@
+"""The loop of a search: ask, check, hand out, collect, write. It is the only writer of the study."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from nas.candidates import Candidate, Candidates, derive_seed
+from nas.errors import LimitError
+from nas.executors import Executor
+from nas.job import Epoch, Job, Result
+from nas.progress import Progress, View
+from nas.record import Outcome, Record, TrialRecord
+from nas.run import Ended, Run
+from nas.standing import Standing
+
+POLL = 0.25
+"""Seconds between two looks at the clock and at Ctrl-C."""
+SAVE = 2.0
+"""Seconds of the budget that a kill may forget."""
+PATIENCE = 15.0
+"""Seconds that a trial in flight has to stop after Ctrl-C, before its worker is ended."""
+FAILURES = 10
+"""Trained trials in a row that all fail, after which the search ends: something is wrong with all of them."""
+
+
+class Clock:
+    """The seconds that the run has used of its budget, over all its drivers."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._before = record.seconds_used
+        self._start = time.monotonic()
+
+    @property
+    def used(self) -> float:
+        """Seconds used so far."""
+        return self._before + time.monotonic() - self._start
+
+    def save(self, every: float = SAVE) -> None:
+        """Write it down if the last time is `every` seconds ago."""
+        if self.used - self._record.seconds_used >= every:
+            self._record.spend(self.used)
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM: the first one is remembered, the second raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Handle a signal."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals in this block; in any other thread than the main one leave them alone."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {n: signal.signal(n, self) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Driver:
+    """Runs a search to its end. The run is locked, the record open, the executor ours alone."""
+
+    def __init__(
+        self, run: Run, record: Record, candidates: Candidates, *, executor: Executor, progress: Progress
+    ) -> None:
+        self._run = run
+        self._record = record
+        self._candidates = candidates
+        self._executor = executor
+        self._progress = progress
+        self._clock = Clock(record)
+        self._interrupt = Interrupt()
+        self._out: dict[int, Job] = {}
+        self._running: dict[int, Mapping[str, Any]] = {}
+        self._deaths: dict[int, int] = {}
+        self._standing = Standing(run.problem, record.trials)
+        self._failures = 0
+        self._late = False
+        self.note = ""
+
+    def search(self) -> Ended:
+        """Run trials until something ends the search; return what it was. A second Ctrl-C raises KeyboardInterrupt."""
+        with self._interrupt.installed():
+            try:
+                ended = self._loop()
+                self._drain()
+            finally:
+                self._executor.close()
+                self._clock.save(0.0)
+        self._run.log("ended", why=ended, note=self.note, seconds_used=self._clock.used)
+        return ended
+
+    @property
+    def view(self) -> View:
+        """The present state, for the progress view."""
+        standing = self._standing
+        return View(
+            name=f"{self._run.settings.space}  {self._run.folder}",
+            problem=self._run.problem,
+            seconds_used=self._clock.used,
+            counts=standing.counts,
+            counted=standing.counted,
+            best=standing.best,
+            front=standing.front,
+            running=dict(self._running),
+            epochs=self._run.settings.recipe.get("epochs"),
+            note="stopping: the trial in flight is given back; Ctrl-C again stops at once"
+            if self._interrupt.asked
+            else self.note,
+        )
+
+    def _loop(self) -> Ended:
+        told = False
+        while True:
+            ended = self._ended()
+            if ended and (ended == "interrupted" or not self._out):
+                return ended
+            if self._is_late() and not told:
+                self._executor.stop_current()
+                told = True
+            full = len(self._out) >= self._executor.capacity
+            if ended or full:
+                self._collect(POLL)
+            else:
+                self._propose()
+            self._clock.save()
+            self._progress.update(self.view)
+
+    def _ended(self) -> Ended:
+        """Return why nothing more is to be handed out, "" as long as something is."""
+        budget = self._run.problem.budget
+        stall = self._run.settings.stall
+        if self._interrupt.asked:
+            return "interrupted"
+        if self._is_late():
+            return "budget"
+        if budget.trials is not None and self._standing.counted + len(self._out) >= budget.trials:
+            return "budget"
+        if self._candidates.used_up:
+            self.note = self._candidates.used_up
+            return "used up"
+        if self._failures >= FAILURES:
+            self.note = f"the last {FAILURES} trained trials all failed"
+            return "failing"
+        if stall is not None and self._standing.stalled >= stall:
+            self.note = f"the front has not improved for {self._standing.stalled} trials"
+            return "stalled"
+        return ""
+
+    def _is_late(self) -> bool:
+        seconds = self._run.problem.budget.seconds
+        return self._late or (seconds is not None and self._clock.used >= seconds)
+
+    def _propose(self) -> None:
+        """Ask for one architecture; hand it out if it is new."""
+        proposed = self._candidates.propose()
+        if isinstance(proposed, Candidate):
+            self._hand_out(proposed)
+        elif proposed is not None:
+            self._end(proposed)
+
+    def _hand_out(self, candidate: Candidate) -> None:
+        number, settings = candidate.trial.number, self._run.settings
+        seed = derive_seed(settings.seed, number, "training")
+        self._record.begin(candidate.trial, candidate.facts | {"seed": seed})
+        budget = self._run.problem.budget.seconds
+        job = Job(
+            number=number,
+            architecture=candidate.architecture.text,
+            seed=seed,
+            evaluator=settings.evaluator,
+            data=settings.data,
+            split=settings.split,
+            split_seed=settings.seed,
+            size=settings.size,
+            recipe=settings.recipe,
+            cache=self._run.cache,
+            device=settings.device,
+            seconds_left=None if budget is None else max(0.0, budget - self._clock.used),
+            plugins=settings.plugins,
+        )
+        self._submit(job)
+
+    def _submit(self, job: Job) -> None:
+        self._run.log("began", trial=job.number, architecture=self._record.trials[job.number].architecture_id)
+        self._out[job.number] = job
+        self._running[job.number] = {}
+        self._executor.submit(job)
+
+    def _collect(self, timeout: float) -> None:
+        """Take in what the executor has to say."""
+        for event in self._executor.poll(timeout):
+            if isinstance(event, Epoch):
+                self._running[event.number] = event.values
+                self._clock.save(0.0)
+                self._progress.update(self.view)
+            else:
+                self._take(event)
+
+    def _take(self, result: Result) -> None:
+        """Write the result of a trial; a trial whose worker died goes out once more."""
+        job = self._out.pop(result.number)
+        self._running.pop(result.number, None)
+        if result.state == "died" and self._died(job, result):
+            return
+        if result.state == "stopped" and self._interrupt.asked:
+            self._give_back(job.number)
+            return
+        if result.state == "stopped":
+            self._late = True
+        outcome, facts, values = self._judge(result)
+        trial = self._record.finish(job.number, outcome, facts, values)
+        self._failures = self._failures + 1 if outcome == "failed" else 0
+        self._candidates.learn(trial)
+        self._end(trial)
+
+    def _died(self, job: Job, result: Result) -> bool:
+        """Return whether the job was handed out again, which a job is once."""
+        self._deaths[job.number] = self._deaths.get(job.number, 0) + 1
+        self._run.log("worker died", trial=job.number, error=result.error, time_number=self._deaths[job.number])
+        if self._deaths[job.number] > 1 or self._interrupt.asked or self._is_late():
+            return False
+        self._progress.say(f"trial {job.number}: {_text(result)}; trying it once more")
+        self._submit(job)
+        return True
+
+    def _judge(self, result: Result) -> tuple[Outcome, dict[str, Any], list[float] | None]:
+        """Return outcome, attributes and values of a result."""
+        facts: dict[str, Any] = {"seconds": round(result.seconds, 3), "epochs": [dict(e) for e in result.epochs]}
+        if result.state == "stopped":
+            return "stopped", facts | {"reason": "stopped at the deadline"}, None
+        if result.state != "complete":
+            return "failed", facts | {"reason": f"failed: {_text(result)}", "error": dict(result.error or {})}, None
+        facts["metrics"] = dict(result.metrics)
+        trial = self._record.trials[result.number]
+        try:
+            values = self._run.problem.values({**result.metrics, **_costs(trial)})
+        except (LimitError, TypeError, ValueError) as error:
+            return "failed", facts | {"reason": f"failed: {error}"}, None
+        if not all(map(math.isfinite, values)):
+            return "failed", facts | {"reason": f"failed: the score is {values[0]}"}, None
+        return "complete", facts, list(values)
+
+    def _end(self, trial: TrialRecord) -> None:
+        """Count and show a trial that has ended."""
+        self._standing.add(trial)
+        self._run.log(
+            trial.outcome,
+            trial=trial.number,
+            architecture=trial.architecture_id,
+            reason=trial.reason,
+            values=dict(trial.values),
+            seconds=trial.seconds,
+        )
+        self._progress.ended(self.view, trial)
+
+    def _drain(self) -> None:
+        """After Ctrl-C: let what is out stop, write what is finished, give back the rest."""
+        if not self._out:
+            return
+        self._progress.update(self.view)
+        self._executor.stop_current()
+        end = time.monotonic() + PATIENCE
+        while self._out and time.monotonic() < end:
+            self._collect(POLL)
+        for number in list(self._out):
+            self._give_back(number)
+
+    def _give_back(self, number: int) -> None:
+        self._out.pop(number, None)
+        self._record.give_back(number)
+        self._run.log("given back", trial=number)
+
+
+def _text(result: Result) -> str:
+    error = result.error or {}
+    return f"{error.get('type', result.state)}: {error.get('text', '')}".rstrip(": ")
+
+
+def _costs(trial: TrialRecord) -> dict[str, float]:
+    return {name: float(cost) for name, cost in (("macs", trial.macs), ("params", trial.params)) if cost is not None}

@@ -1,0 +1,222 @@
+"""Search a space on your own images: one call, in a run folder that a killed search goes on from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nas import asked as asking
+from nas import executors, registry
+from nas.architecture import Architecture, save_architecture
+from nas.asked import Asked
+from nas.candidates import Candidates
+from nas.cost import Counter
+from nas.driver import Driver
+from nas.errors import RunError
+from nas.executors import Executor
+from nas.job import Job
+from nas.problem import Budget, parse_budget
+from nas.progress import Progress, closing_lines, make_progress
+from nas.recipe import Recipe
+from nas.record import Record
+from nas.run import Run, Settings
+from nas.space import Space, load_space
+
+RESULTS = Path("results")
+
+
+def search(
+    space: Space | str | Path | None = None,
+    *,
+    data: Any = None,
+    objectives: Iterable[str] | None = None,
+    max_macs: str | int | None = None,
+    max_params: str | int | None = None,
+    budget: str | Budget | Iterable[str] = (),
+    strategy: str | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    split: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    stall: int | None = None,
+    evaluator: str | None = None,
+    executor: str | None = None,
+    start_from: Iterable[str | Path] = (),
+    plugins: Iterable[str | Path] = (),
+    run: str | Path | None = None,
+    resume: str | Path | None = None,
+    dry_run: bool = False,
+    preflight: bool = True,
+    progress: bool | Progress = True,
+) -> Run:
+    """Search `space` on `data` and return the run, whose `ended` says why the search ended.
+
+    A new run needs a space; all else has a default (built-in data, its image size, mIoU against MACs, TPE, 30 minutes,
+    `results/SPACE-TIME`). `resume` names a run to go on with: what is left out is taken from it, `budget` raises its own,
+    `start_from` adds to what it tries, `stall` and `device` may change, anything else must be as it was. `dry_run` stops
+    after the pre-flight and leaves no run.
+
+    Raises SpaceError, DataError, LimitError, RecipeError or RunError before the budget starts. With the first Ctrl-C the
+    run ends as "interrupted" and can be resumed; the second one comes through as KeyboardInterrupt.
+    """
+    registry.load()
+    files = tuple(str(Path(p).resolve()) for p in plugins)
+    for file in files:
+        registry.use_file(file)
+    said = {
+        "strategy": strategy,
+        "evaluator": evaluator,
+        "executor": executor,
+        "split": split,
+        "seed": seed,
+        "device": device,
+        "stall": stall,
+        "plugins": files or None,
+    }
+    asked = Asked(
+        space=load_space(space) if isinstance(space, str | Path) else space,
+        data=None if data is None else str(getattr(data, "text", data)),
+        objectives=None if objectives is None else tuple(objectives) or None,
+        limits={"macs": max_macs, "params": max_params},
+        budget=budget if isinstance(budget, Budget) else parse_budget(budget),
+        recipe=recipe if recipe is None or isinstance(recipe, Recipe) else Recipe.of(recipe),
+        size=size,
+        settings={name: value for name, value in said.items() if value is not None},
+    )
+    names = tuple(str(s) for s in start_from)
+    show = make_progress(progress)
+    try:
+        if resume is None:
+            return _begin(asked, names, run, show, checks=(preflight, dry_run))
+        if run is not None and Path(run) != Path(resume):
+            raise RunError(f"--resume {resume} goes on in its own folder; leave --run {run} out")
+        return _go_on(asked, names, Path(resume), show, checks=(preflight and dry_run, dry_run))
+    finally:
+        show.close()
+
+
+def _begin(
+    asked: Asked, names: tuple[str, ...], folder: str | Path | None, show: Progress, *, checks: tuple[bool, bool]
+) -> Run:
+    """Check everything, make the run's folder, and search."""
+    settings, space = asking.new_settings(asked)
+    starts = asking.starting_points(space, settings, names)
+    settings = replace(settings, start_from=names)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")  # noqa: DTZ005 - a name for a person at this machine
+    path = Path(folder) if folder else asking.default_folder(settings.space, RESULTS, stamp)
+    if (path / "run.yaml").exists():
+        raise RunError(f"{path} holds a run already: --resume {path} goes on with it; or name another folder")
+    check, only_check = checks
+    with _executor(settings) as executor, _cache(path, temporary=only_check) as cache:
+        if check:
+            _preflight(space, settings, cache, executor, show)
+        if only_check:
+            return Run(path, settings, "dry run")
+        assert asked.space is not None
+        run = Run.create(path, settings, asked.space.text)
+        with run.lock():
+            return _drive(run, space, starts, executor, show)
+
+
+def _go_on(
+    asked: Asked, names: tuple[str, ...], folder: Path, show: Progress, *, checks: tuple[bool, bool]
+) -> Run:
+    """Go on with a run that is the same search."""
+    run = Run.open(folder)
+    with run.lock():
+        for file in run.settings.plugins:
+            registry.use_file(file)
+        run = asking.changed(run, asked)
+        original = load_space(run.space_file)
+        asking.check_unchanged(run, original)
+        space = asking.fitted(original, run.settings)
+        starts = asking.starting_points(space, run.settings, names or run.settings.start_from)
+        check, only_check = checks
+        with _executor(run.settings) as executor:
+            if check:
+                _preflight(space, run.settings, run.cache, executor, show)
+            if only_check:
+                return replace(run, ended="dry run")
+            return _drive(run, space, starts, executor, show)
+
+
+def _drive(
+    run: Run, space: Space, starts: Mapping[str, Mapping[str, Any]], executor: Executor, show: Progress
+) -> Run:
+    """Open the record and run the loop; the lock is held."""
+    objectives = {o.name: o.direction for o in run.problem.objectives}
+    record = Record(run.study_url, run.folder.resolve().name, objectives)
+    try:
+        known = {t.start_from for t in record.trials}
+        for name, params in starts.items():
+            if name not in known:
+                record.enqueue(params, name)
+        run.log("started", kept=len(record.trials), given_back=record.given_back, seconds_used=record.seconds_used)
+        if record.given_back:
+            show.say(f"given back after an interruption: {', '.join(map(str, record.given_back))}")
+        candidates = Candidates(space, run.settings, record, Counter(run.settings.size))
+        driver = Driver(run, record, candidates, executor=executor, progress=show)
+        ended = replace(run, ended=driver.search())
+        _save_front(ended, driver)
+        show.close()
+        for line in closing_lines(ended, driver.view):
+            show.say(line)
+        return ended
+    finally:
+        record.close()
+
+
+def _save_front(run: Run, driver: Driver) -> None:
+    """Write the architectures of the front as files that a person can read."""
+    for trial in driver.view.front:
+        file = run.architecture_file(trial.architecture_id)
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_architecture(Architecture(trial.architecture), file)
+
+
+def _preflight(space: Space, settings: Settings, cache: Path, executor: Executor, show: Progress) -> None:
+    """Find what does not work, and say how long a trial takes, before the budget starts."""
+    from nas.preflight import preflight
+
+    job = Job(
+        number=0,
+        architecture="",
+        seed=settings.seed,
+        data=settings.data,
+        split=settings.split,
+        split_seed=settings.seed,
+        size=settings.size,
+        recipe=settings.recipe,
+        cache=cache,
+        device=settings.device,
+        plugins=settings.plugins,
+    )
+    found = preflight(space, settings.problem, job, executor, seed=settings.seed, say=show.say)
+    for line in found.report().splitlines():
+        show.say(line)
+
+
+@contextmanager
+def _executor(settings: Settings) -> Iterator[Executor]:
+    executor = executors.make(settings.executor)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+@contextmanager
+def _cache(folder: Path, *, temporary: bool) -> Iterator[Path]:
+    """Yield the run's cache folder; one that goes away again where no run is to be left."""
+    if not temporary:
+        yield folder / "cache"
+        return
+    with tempfile.TemporaryDirectory(prefix="nas-") as name:
+        yield Path(name)
