@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 from nas.fields import ContextSpec, EncoderSpec, HeadSpec, NeckSpec, Place, Positive, Slot, Spec
 from nas.plan import Feature, Net
@@ -25,10 +25,7 @@ class Task(TypedDict):
     semantic: SemanticTask
 
 
-class Decoders(TypedDict):
-    """One decoder per task."""
-
-    semantic: Annotated[Spec, Slot("decoder")]
+DecoderSpec = Annotated[Spec, Slot("decoder")]
 
 
 @kind("network", "root")
@@ -38,7 +35,7 @@ def network(
     task: Task,
     input: Sequence[Positive],  # noqa: A002
     encoder: EncoderSpec,
-    decoders: Mapping[str, Any],
+    decoders: DecoderSpec,
 ) -> dict[str, Feature]:
     """Encoder and decoders; `input` is [3, height, width].
 
@@ -49,9 +46,8 @@ def network(
             f"input is [3, height, width]: three colours, then pixels; got {list(input)}"
         )
     features = net.add("encoder", encoder, net.image)
-    outputs: dict[str, Feature] = net.add(
-        "decoder", {"semantic": decoders["semantic"]}, features, classes=task["semantic"]["classes"]
-    )
+    classes = task["semantic"]["classes"]
+    outputs: dict[str, Feature] = net.add("decoder", decoders, features, classes=classes)
     return outputs
 
 

@@ -1,0 +1,170 @@
+"""How every kind is exercised: small fields, and inputs where the signature does not say enough.
+
+A new kind with neither required fields nor unusual inputs needs no entry: leaves are run on what their
+signature asks for, composites in a small network. Everything else declares an example here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.leaf import form
+from nas.registry import KINDS, REQUIRED, Kind, load
+
+load()
+
+CHANNELS = 6
+PLACES: dict[str, tuple[int, ...]] = {"width": (10,), "stride": (1, 2), "classes": (5,)}
+SLOTS = ("encoder", "context", "neck", "head", "cell")
+SURROUNDING = {"network": "the root", "semantic": "the decoder"}
+WIDTHS = {"width", "stem", "low_level"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """Fields of a leaf, its inputs as (channels, stride), and what the surrounding composite would decide."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[tuple[int, int], ...] = ()
+    place: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+LEAVES: dict[str, list[Example]] = {
+    "conv": [
+        Example(),
+        Example({"kernel": 7, "act": "hard_swish"}),
+        Example({"dilation": 3, "groups": 2, "act": "gelu"}),
+        Example({"kernel": 1, "bias": True, "norm": False, "act": "none"}),
+    ],
+    "separable": [Example(), Example({"dilation": 2, "act": "silu"})],
+    "basic": [Example(), Example({"dilation": 2}), Example(place={"width": (CHANNELS,)})],
+    "bottleneck": [Example(), Example({"dilation": 4, "reduction": 2.5})],
+    "mbconv": [
+        Example(),
+        Example({"expand": 1}),
+        Example({"expand": 1.5, "kernel": 5, "squeeze_excite": 0.25}),
+        Example(place={"width": (CHANNELS,)}),
+    ],
+    "msca": [Example(), Example({"strips": [3, 5], "mlp": 1}, place={"width": (CHANNELS,)})],
+    "convnext": [Example(), Example({"kernel": 3, "mlp": 0.5}, place={"width": (CHANNELS,)})],
+    "pooled_conv": [Example(), Example({"bins": 2}), Example({"bins": 6})],
+    "fuse": [Example(), Example({"kernel": 3}), Example({"kernel": 3, "separable": True})],
+    "resize": [Example(inputs=((CHANNELS, s), (3, 1)), place={"to": (1, 2, 8)}) for s in (1, 4)],
+}
+
+STAGES = [
+    {"width": 8, "blocks": [{"basic": {}}]},
+    {"width": 12, "blocks": [{"mbconv": {"expand": 2}}, {"separable": {}}]},
+    {"width": 16, "blocks": [{"conv": {}}]},
+    {"width": 20, "blocks": [{"msca": {"mlp": 1}}]},
+]
+COMPOSITES: dict[str, list[dict[str, Any]]] = {
+    "resnet": [
+        {"depth": 18, "width": 0.125},
+        {"depth": 50, "width": 0.0625, "output_stride": 8, "stem": "deep", "multi_grid": [1, 2, 4]},
+    ],
+    "stages": [
+        {"stem": 8, "stages": STAGES},
+        {"stem": 8, "stages": [{"width": 8, "stride": 1, "blocks": [{"convnext": {}}]}, *STAGES]},
+    ],
+    "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
+    "ppm": [{"width": 8}, {"width": 8, "bins": [1, 4], "projection": 1}],
+    "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
+    "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
+    "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
+    "deeplabv3plus": [{"width": 8, "low_level": 4}, {"width": 8, "separable": True, "low_stride": 8}],
+    "semantic_fpn": [{"width": 8}],
+    "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "encoder": {"stages": {"stem": 8, "stages": STAGES}},
+    "context": {"none": {}},
+    "neck": {"none": {}},
+    "head": {"merge": {"width": 8}},
+}
+
+
+def kinds() -> list[Kind]:
+    """Every kind of the package, leaves and composites."""
+    return [k for k in KINDS.values() if k.make.__module__.startswith("search_spaces.")]
+
+
+def leaf_examples(kind: Kind) -> list[Example]:
+    """Examples of a leaf with its inputs filled in; raises LookupError with what to write for a new kind."""
+    given = LEAVES.get(kind.name)
+    if given is None:
+        unknown = [f"place {n!r}" for n in kind.place if n not in PLACES]
+        unknown += [f"field {n!r}" for n, f in kind.fields.items() if f.default is REQUIRED]
+        if unknown:
+            raise LookupError(missing("LEAVES", kind, unknown))
+        given = [Example()]
+    count = {"one": 1, "many": 2, "named": 2}[form(kind.make)]
+    inputs = ((CHANNELS, 1),) * count
+    return [Example(e.fields, e.inputs or inputs, e.place) for e in given]
+
+
+def places(kind: Kind, example: Example) -> Iterator[dict[str, int]]:
+    """Every combination of what a surrounding composite may decide."""
+    options = {n: example.place.get(n) or PLACES[n] for n in kind.place}
+    made: list[dict[str, int]] = [{}]
+    for name, values in options.items():
+        made = [{**m, name: v} for m in made for v in values]
+    yield from made
+
+
+def composite_trees(kind: Kind, size: tuple[int, int] = (64, 96)) -> list[dict[str, Any]]:
+    """Networks around a composite, one per example of its fields and slot that it may stand in."""
+    slots = [s for s in kind.slots if s in SLOTS]
+    given = COMPOSITES.get(kind.name)
+    if not slots:
+        raise LookupError(missing("SURROUNDING", kind, [f"slot {kind.slots}"]))
+    if given is None:
+        required = [f"field {n!r}" for n, f in kind.fields.items() if f.default is REQUIRED]
+        if required:
+            raise LookupError(missing("COMPOSITES", kind, required))
+        given = [{}]
+    return [around(slot, {kind.name: fields}, size) for slot in slots for fields in given]
+
+
+def around(slot: str, spec: dict[str, Any], size: tuple[int, int] = (64, 96)) -> dict[str, Any]:
+    """A small network with `spec` in `slot`, auxiliary head included."""
+    parts = dict(SMALL)
+    if slot == "cell":
+        stages = [{"width": w, "blocks": [spec]} for w in (8, 8, 12)]
+        parts["encoder"] = {"stages": {"stem": 8, "stages": stages}}
+    else:
+        parts[slot] = spec
+    encoder = parts.pop("encoder")
+    semantic = {**parts, "auxiliary": {"stage3": {"fcn": {"width": 8}}}}
+    return tree(encoder, semantic, size)
+
+
+def tree(encoder: Any, semantic: Any, size: tuple[int, int], classes: int = 5) -> dict[str, Any]:
+    """A closed architecture."""
+    return {
+        "task": {"semantic": {"classes": classes}},
+        "input": [3, *size],
+        "encoder": encoder,
+        "decoders": {"semantic": semantic},
+    }
+
+
+def wider(value: Any) -> Any:
+    """The same tree with every width doubled."""
+    if isinstance(value, list):
+        return [wider(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        k: 2 * v if k in WIDTHS and isinstance(v, int | float) else wider(v) for k, v in value.items()
+    }
+
+
+def missing(table: str, kind: Kind, unknown: list[str]) -> str:
+    """What to do about a kind that nothing here can exercise."""
+    return (
+        f"kind {kind.name!r} ({kind.make.__module__}) has {', '.join(unknown)} that no contract test can choose: "
+        f"add an example of it to {table} in tests/contracts/examples.py"
+    )
