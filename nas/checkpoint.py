@@ -1,35 +1,19 @@
-"""Files that are either whole or not there, and checkpoints to go on from."""
+"""Checkpoints to go on from: files that are either whole or not there."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from nas.atomic import write_atomic
 from nas.errors import RunError
 from nas.train import State
 
 FORMAT = "nas checkpoint 1"
 UNREADABLE = (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError)
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, finds the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def save_checkpoint(path: Path, state: State) -> None:
@@ -59,13 +43,3 @@ def load_checkpoint(path: Path) -> State:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise RunError(f"{path}: expected a file of the format {FORMAT!r}, got {found!r}; {remedy}")
     return State(**{name: content[name] for name in State.__dataclass_fields__})
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the file system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

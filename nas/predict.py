@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas.architecture import Architecture
-from nas.checkpoint import write_atomic
+from nas.atomic import write_atomic
 from nas.errors import DataError, RunError
 from nas.evaluate import check_classes, restore
 from nas.registry import domain

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from nas.architecture import Architecture
-from nas.checkpoint import load_checkpoint, save_checkpoint, write_atomic
+from nas.atomic import write_atomic
+from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.cost import cost
 from nas.errors import RunError, TrainingError
 from nas.network import Network, build, input_size

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from nas.architecture import Architecture
-from nas.checkpoint import write_atomic
+from nas.atomic import write_atomic
 from nas.errors import RunError
 from nas.recipe import Recipe
 from nas.run import versions

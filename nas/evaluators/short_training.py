@@ -26,7 +26,7 @@ class ShortTraining:
     def evaluate(
         self, architecture: Architecture, job: Job, stop: Callable[[], bool]
     ) -> Iterator[Mapping[str, Any]]:
-        """Yield {"epoch", "loss", "lr", "seconds", "images"} per epoch and last {"miou", "iou", "pixel_accuracy", ...}."""
+        """Yield {"epoch", "loss", "lr", "seconds", "images"} per epoch, last {"miou", "iou", "pixel_accuracy", ...}."""
         splits = self._warm.splits(job)
         network = build(splits.fit(architecture), seed=job.seed)
         try:

@@ -13,7 +13,7 @@ from nas.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """A task with its prepared images to train on and to score on (memory-mapped: they take no memory by themselves)."""
+    """A task with its prepared images to train on and to score on (memory-mapped, so that they take none)."""
 
     task: Task
     train: Any
@@ -48,5 +48,9 @@ def open_splits(job: Job) -> Splits:
     else:
         train, score = data.split("train"), data.split(job.split)
     prepare = domain().prepare
-    parts = (prepare(data, samples, job.size, job.cache) for samples in (train, score))
-    return Splits(domain().make_task(data), *parts, job.size)
+    return Splits(
+        domain().make_task(data),
+        prepare(data, train, job.size, job.cache),
+        prepare(data, score, job.size, job.cache),
+        job.size,
+    )

@@ -1,4 +1,4 @@
-"""Executors: where trials run. A job goes out, events come back; nothing here knows strategies or how a trial is scored.
+"""Executors: where trials run. A job goes out, events come back; nothing here knows strategies or how to score.
 
 The driver is the only writer of the study: a worker returns metrics and never touches the record.
 """
@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
-from nas.architecture import Architecture
 from nas.architecture import Architecture
 from nas.errors import NasError, TrainingError, suggest
 from nas.job import Epoch, Event, Job, Result, Stop

@@ -180,7 +180,7 @@ class _Worker:
         events = cast(BinaryIO, self.process.stdout)
         with suppress(EOFError, OSError, pickle.UnpicklingError):
             while True:
-                self._inbox.put(pickle.load(events))  # noqa: S301 - from the worker that we started
+                self._inbox.put(pickle.load(events))
         self._inbox.put(_Gone(self.process.wait()))
 
 

@@ -77,7 +77,7 @@ def _listen(jobs: BinaryIO, inbox: queue.SimpleQueue[Job], stopping: threading.E
     """Take in jobs and requests to stop; end the process where the driver has closed its end."""
     with suppress(EOFError, OSError, pickle.UnpicklingError):
         while True:
-            message = pickle.load(jobs)  # noqa: S301 - from the driver that started us
+            message = pickle.load(jobs)
             if message == STOP:
                 stopping.set()
             else:

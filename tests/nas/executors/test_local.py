@@ -157,7 +157,7 @@ def test_one_job_at_a_time():
 def test_a_missing_plugin_and_an_unknown_evaluator_are_failures_of_the_job(warm):
     missing = Job(number=0, architecture="{}", seed=0, plugins=("nowhere.py",))
     warm.submit(missing)
-    assert "no such file: nowhere.py" in finish(warm)[1].error["text"]
+    assert "nowhere.py (expected a Python file" in finish(warm)[1].error["text"]
     warm.submit(Job(number=0, architecture="{}", seed=0, evaluator="short_trainin"))
     assert "did you mean 'short_training'?" in finish(warm)[1].error["text"]
 

@@ -1,0 +1,110 @@
+"""Architectures of a space with the decisions behind them and what they cost: what the pre-flight looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from nas.architecture import Architecture
+from nas.cost import Counted, Counter
+from nas.errors import PlanError
+from nas.resolve import closed
+from nas.space import Space
+
+Fallback = Callable[[str, Sequence[Any]], int]
+PASSES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision: the index of the option taken, and what the options are called."""
+
+    taken: int
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One architecture, the decisions that give it, and its costs and identity."""
+
+    architecture: Architecture
+    decisions: Mapping[str, Decision]
+    counted: Counted
+
+    def cost(self, name: str) -> int:
+        """Return the cost called `name`: "macs" or "params"."""
+        return int(getattr(self.counted, name))
+
+
+@dataclass(slots=True)
+class Drawer:
+    """Closes a space in any way that is asked for; remembers what does not fit together."""
+
+    space: Space
+    counter: Counter
+    broken: list[str] = field(default_factory=list)
+
+    def draw(self, forced: Mapping[str, int], otherwise: Fallback) -> Drawn | None:
+        """Take the `forced` decisions where they come up, `otherwise` elsewhere; None where the plan does not fit."""
+        decisions: dict[str, Decision] = {}
+
+        def choose(path: str, options: Sequence[Any]) -> int:
+            taken = forced.get(path, -1)
+            if not 0 <= taken < len(options):
+                taken = otherwise(path, options)
+            decisions[path] = Decision(taken, tuple(map(str, options)))
+            return taken
+
+        architecture = closed(self.space, choose)
+        try:
+            return Drawn(architecture, decisions, self.counter.count(architecture))
+        except PlanError as error:
+            self.broken.append(f"{architecture.id}: {error}")
+            return None
+
+    def random(self, rng: Random, number: int) -> Iterator[Drawn]:
+        """Yield up to `number` random architectures."""
+        for _ in range(number):
+            if (drawn := self.draw({}, at_random(rng))) is not None:
+                yield drawn
+
+    def flipped(self, drawn: Drawn, path: str, index: int, otherwise: Fallback) -> Drawn | None:
+        """Return the architecture with only the decision at `path` changed; new decisions below are `otherwise`."""
+        forced = {p: d.taken for p, d in drawn.decisions.items()}
+        return self.draw({**forced, path: index}, otherwise)
+
+    def descend(self, start: Drawn, size: Callable[[Drawn], float]) -> Drawn:
+        """Change one decision after another for the better until none helps: small, if not the smallest."""
+        best = start
+        for _ in range(PASSES):
+            before = best
+            for path in list(best.decisions):
+                best = self._best_at(best, path, size)
+            if best is before:
+                return best
+        return best
+
+    def _best_at(self, drawn: Drawn, path: str, size: Callable[[Drawn], float]) -> Drawn:
+        decision = drawn.decisions.get(path)
+        if decision is None:
+            return drawn
+        others = (i for i in range(len(decision.options)) if i != decision.taken)
+        found = [f for i in others if (f := self.flipped(drawn, path, i, first)) is not None]
+        return min([drawn, *found], key=size)
+
+
+def at_random(rng: Random) -> Fallback:
+    """Return a chooser that takes any option, each as likely as the others."""
+    return lambda _, options: rng.randrange(len(options))
+
+
+def first(_: str, options: Sequence[Any]) -> int:  # noqa: ARG001
+    """Take the first option: spaces write the smallest first."""
+    return 0
+
+
+def last(_: str, options: Sequence[Any]) -> int:
+    """Take the last option: spaces write the largest last."""
+    return len(options) - 1

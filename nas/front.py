@@ -1,0 +1,198 @@
+"""The Pareto front of a run: its table, `front.json`, and the networks that a person picks from it by name."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas import pareto
+from nas.architecture import Architecture
+from nas.atomic import write_atomic
+from nas.confirmed import Confirmed, read_confirmed
+from nas.errors import RunError, suggest
+from nas.problem import COSTS, show_count
+from nas.record import TrialRecord
+from nas.run import Run
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """Scores on the reporting split of the same network trained from scratch with several seeds."""
+
+    seeds: tuple[int, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean mIoU over the seeds."""
+        return statistics.fmean(self.scores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One network on the front; `values` holds its objectives in the search, `epochs` how long it was trained there."""
+
+    id: str
+    trial: int
+    values: Mapping[str, float]
+    macs: int
+    params: int
+    epochs: int
+    seconds: float
+    knee: bool = False
+    retrained: Retrained | None = None
+    confirmed: Confirmed | None = None
+
+    @property
+    def score(self) -> float:
+        """The search's mIoU."""
+        return self.values["miou"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The trials of a run that no other trial beats in everything, best mIoU first; `trials` are all on record."""
+
+    run: Run
+    rows: tuple[Row, ...]
+    trials: tuple[TrialRecord, ...]
+
+    @property
+    def knee(self) -> Row | None:
+        """The row with the best balance of the objectives; None on an empty front."""
+        return next((r for r in self.rows if r.knee), None)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials ended in which way."""
+        return dict(Counter(t.outcome for t in self.trials))
+
+    @property
+    def dominated(self) -> int:
+        """How many trained networks are hidden, since another is better in everything."""
+        return self.counts.get("complete", 0) - len(self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as it stands in `front.json`."""
+        settings = self.run.settings.to_dict()
+        asked = ("space", "data", "size", "objectives", "limits", "strategy", "seed", "recipe", "split")
+        return {
+            "schema": SCHEMA,
+            "run": self.run.folder.name,
+            **{name: settings[name] for name in asked},
+            "trials": self.counts,
+            "dominated": self.dominated,
+            "knee": self.knee.id if self.knee else None,
+            "front": [asdict(row) for row in self.rows],
+        }
+
+    def write(self) -> Path:
+        """Write `front.json` into the run's folder; return its path."""
+        path = self.run.folder / "front.json"
+        write_atomic(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
+        return path
+
+    @property
+    def _names(self) -> list[str]:
+        return [o.name for o in self.run.problem.objectives]
+
+    def columns(self) -> list[str]:
+        """Return the table's headings; ">" marks those that are set to the right."""
+        extra = [n for n in self._names if n not in {"miou", *COSTS}]
+        shown = ["id", ">trial", ">mIoU", *(f">{n}" for n in extra), ">MACs", ">params", ">epochs"]
+        shown += [">retrained"] if any(r.retrained for r in self.rows) else []
+        return [*shown, *([">confirmed", "cannot be told from"] if self._is_confirmed else []), ""]
+
+    def cells(self) -> list[list[str]]:
+        """Return the table's rows as text, one cell per column."""
+        return [self._cells_of(row) for row in self.rows]
+
+    @property
+    def _is_confirmed(self) -> bool:
+        return any(r.confirmed for r in self.rows)
+
+    def _cells_of(self, row: Row) -> list[str]:
+        extra = [f"{v:.4g}" for n, v in row.values.items() if n not in {"miou", *COSTS}]
+        cells = [row.id, str(row.trial), f"{row.score:.4f}", *extra]
+        cells += [show_count(row.macs), show_count(row.params), str(row.epochs)]
+        if any(r.retrained for r in self.rows):
+            cells.append(_score(row.retrained.scores) if row.retrained else "")
+        if self._is_confirmed:
+            known = row.confirmed
+            cells += [_score(known.scores), ", ".join(known.alike)] if known else ["", ""]
+        return [*cells, "knee" if row.knee else ""]
+
+
+def front(run: Run | str | Path) -> Front:
+    """Return the Pareto front of a run; one network stands on it once, whatever trees gave it."""
+    run = run if isinstance(run, Run) else Run.open(run)
+    trials = run.trials()
+    trained = [t for t in trials if t.outcome == "complete"]
+    directions = run.problem.directions
+    points = [tuple(t.values.values()) for t in trained]
+    knee = pareto.knee(points, directions) if points else None
+    confirmed = read_confirmed(run)
+    rows = [
+        Row(
+            id=t.architecture_id,
+            trial=t.number,
+            values=dict(t.values),
+            macs=int(t.macs or 0),
+            params=int(t.params or 0),
+            epochs=len(t.epochs),
+            seconds=t.seconds,
+            knee=i == knee,
+            retrained=_retrained(run, t.architecture_id),
+            confirmed=confirmed.get(t.architecture_id),
+        )
+        for i, t in ((i, trained[i]) for i in pareto.front(points, directions))
+    ]
+    rows.sort(key=lambda r: (-r.score, r.macs, r.trial))
+    return Front(run=run, rows=tuple(rows), trials=tuple(trials))
+
+
+def pick(run: Run | str | Path, which: str) -> list[Architecture]:
+    """Return the architectures that "knee", "best", "front", an id or the start of one names.
+
+    An id may be that of any network that the run has trained. Raises RunError where there is none, or several.
+    """
+    found = front(run)
+    named = {"knee": [r for r in found.rows if r.knee], "best": found.rows[:1], "front": found.rows}
+    by_id = {t.architecture_id: Architecture(t.architecture) for t in found.trials if t.architecture}
+    if which not in named:
+        return [by_id[_match(which, by_id, found)]]
+    if not found.rows:
+        raise RunError(f"{found.run.folder} has no trained network yet; go on with {found.run.resume_command}")
+    return [by_id[row.id] for row in named[which]]
+
+
+def _match(start: str, known: Iterable[str], found: Front) -> str:
+    matching = [name for name in known if name.startswith(start)] if start else []
+    if len(matching) == 1 or start in matching:
+        return start if start in matching else matching[0]
+    what = f"{len(matching)} architectures begin with" if matching else "no architecture is called"
+    hint = suggest(start, matching or ["knee", "best", "front", *(r.id for r in found.rows)])
+    raise RunError(f"{found.run.folder}: {what} {start!r}; {hint}")
+
+
+def _retrained(run: Run, architecture_id: str) -> Retrained | None:
+    """Return the scores in the folders `retrained/ID/seed-S`."""
+    scores: dict[int, float] = {}
+    for file in sorted((run.folder / "retrained" / architecture_id).glob("seed-*/score.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        scores[int(content["seed"])] = float(content["miou"])
+    return Retrained(tuple(sorted(scores)), tuple(scores[s] for s in sorted(scores))) if scores else None
+
+
+def _score(scores: tuple[float, ...]) -> str:
+    """Return "0.4123 ± 0.0051 (3)": mean, standard deviation and number of seeds."""
+    if len(scores) < 2:
+        return f"{scores[0]:.4f}"
+    return f"{statistics.fmean(scores):.4f} ± {statistics.stdev(scores):.4f} ({len(scores)})"

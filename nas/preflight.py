@@ -1,0 +1,267 @@
+"""Before the budget starts: does everything fit together, what can never matter, how long will a trial take?"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from random import Random
+from typing import Any, Literal
+
+from nas import errors
+from nas.alike import Alike, find_alike
+from nas.choosers import cover
+from nas.cost import Counter
+from nas.draws import Drawer, Drawn, first, last
+from nas.errors import LimitError, TrainingError
+from nas.executors import Executor, Job, Result
+from nas.problem import COSTS, Budget, Limits, Problem, show_count, show_seconds
+from nas.recipe import Recipe
+from nas.space import Space
+
+DRAWS = 1000
+RANDOM_PROBES = 3
+RARE = 0.02
+"""Share of random architectures within the limits below which a search spends its time refusing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One network that took a training and a validation step in the worker; `trial_seconds` is None where it failed."""
+
+    role: Literal["smallest", "largest", "random"]
+    architecture_id: str
+    macs: int
+    params: int
+    trial_seconds: float | None = None
+    peak_bytes: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What is known before the budget starts.
+
+    `smallest` and `largest` are the least and most of each cost seen, `within` how many of `drawn` random
+    architectures keep the limits, `networks` how many different networks were among them.
+    """
+
+    options: int
+    alike: tuple[Alike, ...]
+    drawn: int
+    within: int
+    networks: int
+    broken: tuple[str, ...]
+    smallest: Mapping[str, int]
+    largest: Mapping[str, int]
+    probes: tuple[Probe, ...]
+    limits: Limits
+    budget: Budget
+
+    @property
+    def share(self) -> float:
+        """Share of random architectures within the limits."""
+        return self.within / self.drawn if self.drawn else 0.0
+
+    @property
+    def trial_seconds(self) -> float:
+        """Seconds of a typical trial: the median over the random networks, over all if no random one ran."""
+        timed = [p for p in self.probes if p.trial_seconds is not None]
+        typical = [p for p in timed if p.role == "random"] or timed
+        return statistics.median(p.trial_seconds or 0.0 for p in typical)
+
+    @property
+    def trials(self) -> int | None:
+        """How many typical trials fit the budget; None where it has no end."""
+        by_time = None if self.budget.seconds is None else int(self.budget.seconds / self.trial_seconds)
+        ends = [n for n in (by_time, self.budget.trials) if n is not None]
+        return min(ends, default=None)
+
+    def warnings(self) -> list[str]:
+        """Return what a person should know before spending the budget."""
+        found = [str(a) for a in self.alike]
+        if self.broken:
+            number = f"{len(self.broken)} of {self.drawn} random architectures do not fit together"
+            found.append(f"{number} and will be refused, e.g. {self.broken[0]}")
+        if self.share < RARE:
+            number = f"only {self.within} of {self.drawn} random architectures"
+            found.append(f"{number} are within the limits: raise a limit, or narrow the space")
+        found += [f"the {p.role} network ({p.architecture_id}) failed: {p.error}" for p in self.probes if p.error]
+        if self.trials == 0:
+            found.append(f"not even one trial of {show_seconds(self.trial_seconds)} fits the budget: give it more time")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        derived = {"share": self.share, "trial_seconds": self.trial_seconds, "trials": self.trials}
+        return asdict(self) | derived | {"warnings": self.warnings()}
+
+    def report(self) -> str:
+        """Return it as lines of text."""
+        return "\n".join([*self._lines(), *(f"warning: {w}" for w in self.warnings())])
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{self.options} options planned; {self.networks} different networks in {self.drawn} random architectures"
+        limits = ", ".join(f"{name} at most {show_count(cap)}" for name, cap in self.limits.items())
+        yield f"within the limits ({limits}): {self.share:.1%}" if limits else "no limits"
+        for name in COSTS:
+            yield f"{name}: {show_count(self.smallest[name])} to {show_count(self.largest[name])} seen"
+        for probe in self.probes:
+            if probe.trial_seconds is not None:
+                size = f"{show_count(probe.macs)} MACs, {show_count(probe.params)} params"
+                memory = f", {probe.peak_bytes / 2**20:.0f} MiB" if probe.peak_bytes else ""
+                yield f"{probe.role} network ({size}): about {_duration(probe.trial_seconds)} a trial{memory}"
+        if self.trials is not None:
+            total = show_seconds(self.trials * self.trial_seconds)
+            yield f"budget {self.budget}: about {self.trials} trials of {_duration(self.trial_seconds)} ({total})"
+
+
+def preflight(
+    space: Space,
+    problem: Problem,
+    job: Job,
+    executor: Executor,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+    say: Callable[[str], None] = lambda _: None,
+) -> Preflight:
+    """Check the space, the limits and the data, and time a few networks in the executor's worker.
+
+    `job` is any job of the search, with its data, size, recipe and device; its architecture does not matter. Raises
+    PlanError for an option that fits nowhere, LimitError where no architecture is seen within the limits, DataError
+    for broken data, and TrainingError where no network takes a step.
+    """
+    rng = Random(seed)
+    drawer = Drawer(space, Counter(job.size))
+    say("planning every option of the space")
+    covers = [d for c in cover(space) if (d := drawer.draw(c, first)) is not None]
+    drawer.broken.clear()
+    drawn = list(drawer.random(rng, draws))
+    broken = tuple(drawer.broken)
+    alike = find_alike(drawer, [*covers, *drawn], rng)
+    ends = [d for o in (first, last) if (d := drawer.draw({}, o)) is not None]
+    seen = [*covers, *drawn, *ends]
+    seen += [drawer.descend(min(seen, key=_size_of(n)), _size_of(n)) for n in COSTS]
+    within = within_limits(drawer, seen, problem.limits)
+    chosen = _chosen(within, drawn, rng)
+    say(f"running a step of {len(chosen)} networks")
+    return Preflight(
+        options=sum(1 for _ in space.options()),
+        alike=tuple(alike),
+        drawn=draws,
+        within=sum(1 for d in drawn if not _excess(d, problem.limits)),
+        networks=len({d.counted.digest for d in drawn}),
+        broken=broken,
+        smallest={n: min(d.cost(n) for d in seen) for n in COSTS},
+        largest={n: max(d.cost(n) for d in seen) for n in COSTS},
+        probes=tuple(probe(executor, job, chosen)),
+        limits=problem.limits,
+        budget=problem.budget,
+    )
+
+
+def within_limits(drawer: Drawer, seen: Sequence[Drawn], limits: Limits) -> list[Drawn]:
+    """Return those within the limits; raises LimitError with the smallest costs seen where there are none.
+
+    Before it gives up it walks from the architecture closest to the limits downhill, decision by decision.
+    """
+    within = [d for d in seen if not _excess(d, limits)]
+    if within:
+        return within
+
+    def excess(drawn: Drawn) -> float:
+        return _excess(drawn, limits)
+
+    closest = drawer.descend(min(seen, key=excess), excess)
+    if not _excess(closest, limits):
+        return [closest]
+    caps = dict(limits.items())
+    asked = _costs(caps)
+    least = _costs({name: min(d.cost(name) for d in seen) for name in caps})
+    together = _costs({name: closest.cost(name) for name in caps})
+    raise LimitError(
+        f"no architecture of the space is within the limits ({asked}): the smallest seen have {least}, and the one"
+        f" closest to all limits {together}; raise the limits, or narrow the space to smaller networks"
+    )
+
+
+def probe(executor: Executor, job: Job, chosen: Sequence[tuple[str, Drawn]]) -> Iterator[Probe]:
+    """Yield what a step of each network says; raises what broke all of them."""
+    failures: list[Result] = []
+    for number, (role, drawn) in enumerate(chosen):
+        result = run(executor, _job(job, number, drawn))
+        if result.state != "complete":
+            failures.append(result)
+        if len(failures) == len(chosen) or _is_data(result):
+            raise _failure(result)
+        yield _probe(role, drawn, result, Recipe.of(job.recipe).epochs)
+
+
+def run(executor: Executor, job: Job) -> Result:
+    """Return the result of a job, whose progress nobody watches."""
+    executor.submit(job)
+    while True:
+        for event in executor.poll(1.0):
+            if isinstance(event, Result):
+                return event
+
+
+def _job(job: Job, number: int, drawn: Drawn) -> Job:
+    text = drawn.architecture.text
+    return replace(job, number=number, architecture=text, evaluator="one_step", seconds_left=None, folder=None)
+
+
+def _probe(role: Any, drawn: Drawn, result: Result, epochs: int) -> Probe:
+    known = (role, drawn.architecture.id, drawn.counted.macs, drawn.counted.params)
+    if result.state != "complete":
+        return Probe(*known, error=_said(result))
+    m = result.metrics
+    seconds = m["build_seconds"] + epochs * m["steps"] * m["step_seconds"] + m["score_batches"] * m["score_seconds"]
+    return Probe(*known, trial_seconds=seconds, peak_bytes=int(m["peak_bytes"]))
+
+
+def _chosen(within: Sequence[Drawn], drawn: Sequence[Drawn], rng: Random) -> list[tuple[str, Drawn]]:
+    """Return the smallest and the largest within the limits, and some random ones, different networks all."""
+    by_macs = sorted(within, key=lambda d: (d.counted.macs, d.counted.params))
+    kept = {id(d) for d in within}
+    fair = [d for d in drawn if id(d) in kept]
+    picked = [("smallest", by_macs[0]), ("largest", by_macs[-1])]
+    picked += [("random", d) for d in rng.sample(fair, min(len(fair), 4 * RANDOM_PROBES))]
+    different = {d.counted.digest: (role, d) for role, d in reversed(picked)}
+    return list(reversed(different.values()))[: 2 + RANDOM_PROBES]
+
+
+def _excess(drawn: Drawn, limits: Limits) -> float:
+    """Return by how much the worst cost is over its limit, as a share of it; 0 within the limits."""
+    return max([0.0, *limits.excess({n: drawn.cost(n) for n in COSTS}).values()])
+
+
+def _costs(costs: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {show_count(value)}" for name, value in costs.items())
+
+
+def _size_of(name: str) -> Callable[[Drawn], int]:
+    return lambda drawn: drawn.cost(name)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f}s" if seconds < 10 else show_seconds(seconds)
+
+
+def _said(result: Result) -> str:
+    error = result.error or {"type": result.state, "text": "it was stopped"}
+    return f"{error['type']}: {error['text']}"
+
+
+def _is_data(result: Result) -> bool:
+    return result.error is not None and result.error["type"] == "DataError"
+
+
+def _failure(result: Result) -> errors.NasError:
+    """Return an error of the kind that the worker raised, as far as it is one of ours."""
+    error = result.error or {"type": "", "text": "the pre-flight was stopped"}
+    kind = getattr(errors, error["type"], None)
+    if isinstance(kind, type) and issubclass(kind, errors.NasError):
+        return kind(error["text"])
+    return TrainingError(f"no network takes a training step: {_said(result)}\n{error.get('traceback', '')}".rstrip())
