@@ -13,7 +13,15 @@ from nas.errors import RunError
 from nas.train import State
 
 FORMAT = "nas checkpoint 1"
-UNREADABLE = (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError)
+UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    pickle.UnpicklingError,
+)
 
 
 def save_checkpoint(path: Path, state: State) -> None:
@@ -31,9 +39,11 @@ def load_checkpoint(path: Path) -> State:
     """Read what `save_checkpoint` wrote, onto the CPU; raises RunError for a file that is torn or not one of ours."""
     remedy = "delete it to start again"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        raw = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from error
+    try:
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         reason = str(error).strip().partition("\n")[0]
         raise RunError(

@@ -47,3 +47,18 @@ def batches(epoch: int, number: int = 3) -> Iterator[tuple[Tensor, Tensor]]:
         images = nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2) + noise
         labels[:, 0] = 255
         yield images, labels
+
+
+def tiny_tree(classes: int = 3, size: tuple[int, int] = (32, 64)) -> dict[str, Any]:
+    """A real architecture of some thousand parameters, with an auxiliary head and dropout."""
+    block = {"mbconv": {"expand": 2}}
+    head = {"fcn": {"width": 8, "dropout": 0.1}}
+    stages = [{"width": 8, "blocks": [block]}, {"width": 16, "blocks": [block, block]}]
+    return {
+        "task": {"semantic": {"classes": classes}},
+        "input": [3, *size],
+        "encoder": {"stages": {"stem": 8, "stages": stages}},
+        "decoders": {
+            "semantic": {"head": head, "auxiliary": {"s4": {"fcn": {"width": 8, "finest": 4}}}}
+        },
+    }
