@@ -18,10 +18,12 @@ UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
+    AttributeError,
     pickle.UnpicklingError,
 )
+"""What PyTorch's reader raises over bytes that it did not write."""
 
 
 def save_checkpoint(path: Path, state: State) -> None:

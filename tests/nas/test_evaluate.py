@@ -85,6 +85,7 @@ def test_other_classes_are_refused(trained: Path, tmp_path: Path) -> None:
         for kind in ("images", "masks"):
             (tmp_path / part / kind).mkdir(parents=True)
             Image.fromarray(np.zeros((32, 64), np.uint8)).save(tmp_path / part / kind / "a.png")
+    (tmp_path / "classes.txt").write_text("road\n")
     with pytest.raises(DataError, match="was trained for 11 classes"):
         evaluate(None, trained / WEIGHTS, f"folder:{tmp_path}")
 
@@ -125,8 +126,8 @@ def test_images_that_cannot_be_used(trained: Path, photos: Path, tmp_path: Path)
         predict(None, weights, None, photos, out)
     with pytest.raises(DataError, match=r"gone\.jpg: no such image or folder"):
         predict(None, weights, None, photos / "gone.jpg", out)
+    (photos / "wide.png").write_bytes((photos / "tall.png").read_bytes())
     with pytest.raises(RunError, match="under one name"):
-        (photos / "wide.png").write_bytes((photos / "tall.png").read_bytes())
         predict(None, weights, None, [photos / "wide.jpg", photos / "wide.png"], out)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images in this folder"):

@@ -19,10 +19,9 @@ from nas.checkpoint import load_checkpoint
 from nas.cost import cost
 from nas.errors import RunError, TrainingError
 from nas.evaluate import restore
-from nas.network import build
 from nas.train import Stopped
 from nas.weights import read_about
-from tests.nas.retraining import ARCHITECTURE, DATA, RECIPE, again
+from tests.nas.retraining import ARCHITECTURE, RECIPE, again
 
 SAME = (
     "miou",
@@ -87,7 +86,6 @@ def test_the_seed_alone_decides(whole: Path, tmp_path: Path) -> None:
     again(tmp_path / "other", cache=whole / "cache", seed=4)
     assert equal(whole, tmp_path / "same")
     assert not equal(whole, tmp_path / "other")
-    assert build(ARCHITECTURE, seed=3).state_dict().keys()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 7, 11])
@@ -150,8 +148,8 @@ def test_fewer_images_than_a_batch(tmp_path: Path) -> None:
 
 def test_a_budget_chooses_the_epochs_and_a_resumed_run_keeps_them(tmp_path: Path) -> None:
     start = time.monotonic()
+    asked = iter([False] * 8)
     with pytest.raises(Stopped):
-        asked = iter([False] * 8)
         again(tmp_path, budget_seconds=4.0, stop=lambda: next(asked, True))
     planned = json.loads((tmp_path / "retrain.json").read_text())["epochs"]
     score = again(tmp_path, resume=True, budget_seconds=4.0)
@@ -183,4 +181,3 @@ def test_killed_then_resumed_equals_uninterrupted(whole: Path, tmp_path: Path) -
     again(tmp_path, resume=True)
     assert equal(whole, tmp_path)
     assert losses(whole) == losses(tmp_path)
-    assert DATA in str(result(tmp_path)["data"]) or result(tmp_path)["data"].startswith("street:")
