@@ -1,0 +1,115 @@
+"""A search space: a tree with open nodes, read from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nas.architecture import Architecture, with_classes
+from nas.counting import Counting
+from nas.document import read_text
+from nas.errors import Where
+from nas.grammar import template_of
+from nas.library import SPACES, published, read_template, spaces
+from nas.notation import to_yaml
+from nas.questions import questions
+from nas.resolve import architectures
+from nas.schema import ROOT
+from nas.tree import Choice, Pick, Repeat, Template, once, plain
+
+__all__ = ["Space", "load_space", "parse", "published", "spaces"]
+
+_TOKEN = re.compile(r"\.?[^.\[\]:@]+|\[\d+\]|:\d+|@\d+")
+
+
+@dataclass(frozen=True)
+class Space(Template):
+    """Plain data with open nodes (`nas.tree`), and the trees that `use` names; `places` says where parts of it stand."""
+
+    name: str = ""
+    places: Mapping[str, Where] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def text(self) -> str:
+        """The whole space as one YAML file, bases merged in."""
+        let = {"let": plain(self.lets)} if self.lets else {}
+        return to_yaml(let | plain(self.tree))
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hexadecimal digits that change when the space changes: the order of options counts, that of fields does not."""
+        text = json.dumps(_ordered([self.tree, dict(self.lets)]), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def size(self) -> int:
+        """Return the exact number of distinct closed trees."""
+        return once(self, Counting).size()
+
+    def enumerate(self) -> Iterator[Architecture]:
+        """Yield all architectures, each once, in the order of `nas.choosers.at`."""
+        return architectures(self)
+
+    def options(self) -> list[tuple[str, Any]]:
+        """Return (path, label) of every option that some architecture takes; questions with one option are none."""
+        return [(q.path, label) for q in questions(self) for label in q.labels]
+
+    def where(self, path: str) -> Where | None:
+        """Return where the node at a decision's path stands, or the nearest node above it that has a place."""
+        found = ""
+        for token in _TOKEN.findall(path):
+            step = next((s for s in _steps(found, token) if s in self.places), None)
+            if step is None:
+                break
+            found = step
+        return self.places.get(found)
+
+    def with_classes(self, n: int) -> Space:
+        """Return the same space for `n` classes."""
+        return replace(self, tree=with_classes(self.tree, n))
+
+    def with_input(self, shape: tuple[int, int, int]) -> Space:
+        """Return the same space for images of (channels, height, width)."""
+        return replace(self, tree=self.tree | {"input": list(shape)})
+
+
+def parse(text: str, name: str = "<text>") -> Space:
+    """Return the space that YAML text describes, checked for grammar but not against any kind."""
+    template, places = template_of(read_text(text, name))
+    return Space(template.tree, template.lets, name, places)
+
+
+def load_space(path_or_name: str | Path, root: str = ROOT) -> Space:
+    """Return a search space from a file or a published name, every field of every option checked.
+
+    Raises SpaceError with file, line, path, what was expected and the closest legal name (up to ten errors at once).
+    """
+    source = read_template(path_or_name, SPACES, root)
+    return Space(source.template.tree, source.template.lets, source.name, source.places)
+
+
+def _steps(found: str, token: str) -> list[str]:
+    """Return the template paths that a step of a decision's path may mean."""
+    token = token if found else token.removeprefix(".")
+    return [found + token, f"{found}[]" if token.startswith("[") else f"{found}.*"]
+
+
+def _ordered(tree: Any) -> Any:
+    """Return `tree` as JSON data that keeps the order of named options although keys are sorted."""
+    match tree:
+        case Choice(options, names):
+            return {"choice": [list(names or ()), [_ordered(o) for o in options]]}
+        case Repeat(count, item):
+            return {"repeat": _ordered(count), "of": _ordered(item)}
+        case Pick():
+            return {"pick": tree.count, "from": tree.sources, "of": _ordered(tree.of)}
+        case dict():
+            return {k: _ordered(v) for k, v in tree.items()}
+        case list():
+            return [_ordered(v) for v in tree]
+    return plain(tree)
