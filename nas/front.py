@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,11 @@ class Front:
 def front(run: Run | str | Path) -> Front:
     """Return the Pareto front of a run; one network stands on it once, whatever trees gave it."""
     run = run if isinstance(run, Run) else Run.open(run)
-    trials = run.trials()
+    return front_of(run, run.trials())
+
+
+def front_of(run: Run, trials: Sequence[TrialRecord]) -> Front:
+    """Return the Pareto front of these trials of a run."""
     trained = [t for t in trials if t.outcome == "complete"]
     directions = run.problem.directions
     points = [tuple(t.values.values()) for t in trained]
