@@ -51,7 +51,7 @@ def new_settings(asked: Asked) -> tuple[Settings, Space]:
         data=data.text,
         classes=tuple(data.classes),
         data_digest=digest(data),
-        size=_checked_size(asked.size or data.size),
+        size=_checked_size(asked.size or _own_size(asked.space) or data.size),
         problem=problem,
         recipe=(asked.recipe or Recipe()).to_dict(),
         **{**asked.settings, "device": _device(asked.settings.get("device"))},
@@ -177,6 +177,12 @@ def default_folder(space: str, results: Path, stamp: str) -> Path:
         n += 1
         folder = base.with_name(f"{base.name}-{n}")
     return folder
+
+
+def _own_size(space: Space) -> tuple[int, int] | None:
+    """Return the (height, width) that the space names as its input; None where it names none."""
+    shape = space.tree.get("input")
+    return (shape[1], shape[2]) if isinstance(shape, list) and len(shape) == 3 else None
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:

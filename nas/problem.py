@@ -165,10 +165,10 @@ def _duration(text: str) -> float:
 
 def show_count(value: float) -> str:
     """Return 1234567 as "1.23 M"; whole numbers under a thousand as they are."""
-    for suffix, multiple in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
-        if value >= multiple:
-            return f"{value / multiple:.3g} {suffix}" if value < 999.5 * multiple else f"{value / multiple:.0f} {suffix}"
-    return f"{value:.4g}"
+    for suffix, multiple in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= multiple * 0.9995:
+            return f"{value / multiple:.3g} {suffix}"
+    return f"{value:g}"
 
 
 def show_seconds(seconds: float) -> str:

@@ -210,18 +210,9 @@ def show_value(name: str, value: float | None) -> str:
 
 
 def closing_lines(run: Run, view: View) -> list[str]:
-    """Return what a person reads when the search has ended: why, what it found, what to type next."""
-    why = {
-        "budget": "the budget is used",
-        "interrupted": "interrupted",
-        "stalled": "stopped",
-        "failing": "stopped",
-    }.get(run.ended, run.ended)
-    note = f": {view.note}" if view.note and run.ended != "interrupted" else ""
-    lines = [f"{why if run.ended != 'used up' else view.note}{note if run.ended != 'used up' else ''}"]
-    lines.append(f"{counts_line(view)}; {budget_line(view)}; front of {len(view.front)}")
-    if run.ended == "interrupted":
-        return [*lines, f"go on with: {run.resume_command}"]
-    if not view.front:
-        return [*lines, f"no network was scored; what happened is in {run.folder / 'log.jsonl'}"]
-    return [*lines, f"look at it with: nas front {run.folder}", f"go on with: {run.resume_command} --budget ..."]
+    """Return what a person reads when the search has ended: why, and what it leaves."""
+    why = {"budget": "the budget is used", "interrupted": "interrupted", "stalled": "stopped", "failing": "stopped"}
+    parts = [why[run.ended]] if run.ended in why else []
+    if view.note and run.ended != "interrupted":
+        parts.append(view.note)
+    return [": ".join(parts), f"{counts_line(view)}; {budget_line(view)}; front of {len(view.front)}"]

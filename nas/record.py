@@ -282,8 +282,9 @@ class Record:
             distribution = drawn.distributions[name]
             value = distribution.to_internal_repr(drawn.params[name])
             self._storage.set_trial_param(row, name, value, distribution)
-        for key in drawn.system_attrs.keys() - known.system_attrs.keys():
-            self._storage.set_trial_system_attr(row, key, drawn.system_attrs[key])
+        for key, value in _kept(drawn.system_attrs).items():
+            if key not in known.system_attrs:
+                self._storage.set_trial_system_attr(row, key, value)
         for key, value in facts.items():
             self._storage.set_trial_user_attr(row, key, value)
         if outcome != "running":
@@ -311,9 +312,14 @@ def _template(
         params=drawn.params,
         distributions=drawn.distributions,
         user_attrs=dict(facts),
-        system_attrs=drawn.system_attrs,
+        system_attrs=_kept(drawn.system_attrs),
         intermediate_values={},
     )
+
+
+def _kept(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what belongs on record: not TPE's notes on trials that are running."""
+    return {key: value for key, value in attrs.items() if not key.startswith("tpe:")}
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class Settings:
             "space": {"name": self.space, "digest": self.space_digest},
             "data": {"open": self.data, "digest": self.data_digest, "classes": list(self.classes)},
             "size": list(self.size),
-            "objectives": {o.name: o.direction for o in problem.objectives},
+            "objectives": [o.name for o in problem.objectives],
             "limits": dict(problem.limits.items()),
             "budget": asdict(problem.budget),
             "strategy": self.strategy,

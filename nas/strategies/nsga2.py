@@ -6,11 +6,25 @@ often under a hundred trials.
 
 from __future__ import annotations
 
+from optuna import Study
 from optuna.samplers import BaseSampler, NSGAIISampler
+from optuna.trial import FrozenTrial
 
 POPULATION = 20
 
 
+class InOrder(NSGAIISampler):
+    """Parents in the order of their numbers.
+
+    Optuna hands them out by rank when it selects them and by number when it reads its own note of them, so what a
+    child becomes would depend on whether the run was interrupted since.
+    """
+
+    def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Return the parents of a generation."""
+        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
+
+
 def sampler(seed: int) -> BaseSampler:
-    """Return an NSGA-II sampler; its generations are kept in the study."""
-    return NSGAIISampler(population_size=POPULATION, seed=seed)
+    """Return an NSGA-II sampler; its generations are kept with the trials."""
+    return InOrder(population_size=POPULATION, seed=seed)

@@ -16,4 +16,4 @@ def sampler(seed: int) -> BaseSampler:
     """Return a multivariate, grouped TPE sampler."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(multivariate=True, group=True, seed=seed, warn_independent_sampling=False)
+        return TPESampler(multivariate=True, group=True, seed=seed)

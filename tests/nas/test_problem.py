@@ -1,0 +1,90 @@
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from nas.errors import LimitError
+from nas.problem import Budget, Limits, Objective, Problem, make_problem, parse_budget, parse_count, show_count, show_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2G", 2 * 10**9), ("1.5M", 1_500_000), ("300k", 300_000), ("2000000", 2_000_000), ("2_000", 2000), (7, 7), ("0.001G", 10**6)],
+)
+def test_parse_count(text, value):
+    assert parse_count(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "G", "-3M", "2X", "0", "1.5", "2 GMACs", "nan"])
+def test_parse_count_refuses(text):
+    with pytest.raises(LimitError):
+        parse_count(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "budget"),
+    [
+        ("30m", Budget(None, 1800)),
+        ("8h", Budget(None, 28800)),
+        ("1h30m", Budget(None, 5400)),
+        ("50trials", Budget(50)),
+        ("1trial", Budget(1)),
+        (["30m", "50trials"], Budget(50, 1800)),
+        ("30m,50trials", Budget(50, 1800)),
+        ("90s", Budget(None, 90)),
+        ([], Budget()),
+    ],
+)
+def test_parse_budget(texts, budget):
+    assert parse_budget(texts) == budget
+
+
+@pytest.mark.parametrize("text", ["8", "30 minutes", "0trials", "0s", "5trials 6trials", "1h 2h", "24gpuh", "-1h"])
+def test_parse_budget_refuses(text):
+    with pytest.raises(LimitError):
+        parse_budget(text)
+
+
+@given(st.integers(1, 10**6))
+def test_seconds_are_read_back(seconds):
+    assert parse_budget(show_seconds(seconds)) == Budget(None, seconds)
+
+
+def test_show_count():
+    assert [show_count(n) for n in (999, 1234, 2.31e9, 999_600, 999_999, 0)] == ["999", "1.23 k", "2.31 G", "1 M", "1 M", "0"]
+
+
+def test_unknown_objective_names_the_closest():
+    with pytest.raises(LimitError, match="did you mean 'macs'"):
+        Objective.of("mac")
+
+
+def test_costs_alone_are_no_search():
+    with pytest.raises(LimitError, match="add miou"):
+        make_problem(["macs"], {})
+
+
+def test_an_objective_twice():
+    with pytest.raises(LimitError, match="twice"):
+        make_problem(["miou", "miou"], {})
+
+
+def test_one_objective_is_legal():
+    assert make_problem(["miou"], {}, "5trials").directions == ("maximize",)
+
+
+def test_limits():
+    limits = make_problem(["miou"], {"macs": "2G", "params": None}).limits
+    assert limits == Limits(macs=2 * 10**9)
+    assert limits.excess({"macs": 10**9, "params": 5}) == {"macs": -0.5}
+    assert limits.broken({"macs": 2 * 10**9, "params": 5}) == []
+    assert limits.broken({"macs": 3 * 10**9, "params": 5}) == ["macs 3 G > 2 G"]
+
+
+def test_a_missing_measure_is_named():
+    problem = Problem((Objective.of("miou"),))
+    with pytest.raises(LimitError, match="no 'miou'"):
+        problem.values({"loss": 1.0})
+
+
+def test_raising_a_budget_keeps_the_other_part():
+    assert Budget(50, 1800).raised(Budget(None, 3600)) == Budget(50, 3600)
