@@ -15,10 +15,12 @@ from nas import schema
 from nas.canonical import shorten
 from nas.closing import Closing
 from nas.errors import SpaceError
-from nas.library import ARCHITECTURES, read_template
+from nas.library import ARCHITECTURES, published, read_template
 from nas.notation import to_yaml
-from nas.parse import brief
+from nas.places import listed
 from nas.tree import OPEN, OUTSIDE, plain
+
+__all__ = ["Architecture", "load_architecture", "published", "save_architecture", "with_classes"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def load_architecture(path_or_name: str | Path, root: str = schema.ROOT) -> Arch
     source = read_template(path_or_name, ARCHITECTURES, root)
 
     def refuse(path: str, options: Sequence[Any]) -> int:
-        text = f"{path} is open ({brief(list(options))}), but an architecture has no open choice"
+        text = f"{path} is open (options: {listed(options)}), but an architecture has no open choice"
         raise SpaceError(f"{source.name}: {text}; `nas search` takes a space, or keep one option")
 
     return Architecture.of(Closing(refuse, source.template.lets).close(source.template.tree, "", OUTSIDE))

@@ -16,7 +16,8 @@ from typing import Any
 from nas import registry
 from nas.document import Value, read_file
 from nas.errors import suggest
-from nas.parse import WORDS, Problems, brief, expand_range, is_range, refuse, word_of
+from nas.parse import WORDS, expand_range, is_range, word_of
+from nas.places import Problems, brief, refuse
 
 Locate = Callable[[str, Path], Path]
 

@@ -58,7 +58,9 @@ class Closing:
         if index is None:
             options = tuple(self.close(o, branch_path(node, path, i), turn) for i, o in enumerate(node.options))
             return Choice(options, node.names, path)
-        value = self.close(node.options[index], branch_path(node, path, index), turn)
+        value = node.options[index]
+        if (close := _CLOSE.get(type(value))) is not None:
+            value = close(self, value, branch_path(node, path, index), turn)
         return value if node.names is None else {node.names[index]: value}
 
     def use(self, node: Use, path: str, turn: int) -> Any:

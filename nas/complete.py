@@ -11,9 +11,9 @@ from nas.schema import Anything, Either, Entry, Items, Named, Record, Row, Schem
 from nas.tree import Choice, Pick, Repeat, Template, Use
 
 
-def complete(template: Template) -> Template:
-    """Return a template with every default of every option written in."""
-    entries = schema.kind_entries(schema.ROOT)
+def complete(template: Template, root: str = schema.ROOT) -> Template:
+    """Return a template, whose top-level keys are the fields of `root`, with every default of every option written in."""
+    entries = schema.kind_entries(root)
     if entries is None or not isinstance(template.tree, dict):
         return template
     work = Completing()

@@ -89,15 +89,16 @@ class _Matching:
     def _unnamed(self, node: Choice, value: Any, path: str, turn: int) -> None:
         before = dict(self.made)
         for index, option in enumerate(node.options):
+            if type(option) not in _MATCH and option != value:
+                continue
             try:
                 self.match(option, value, branch_path(node, path, index), turn)
                 self.note(path, index, node.labels)
                 return
             except _Outside as error:
-                failed = error
                 self.made = dict(before)
-        if len(node.options) == 1:
-            raise failed
+                if len(node.options) == 1:
+                    raise error
         raise _outside(path, f"one of {', '.join(map(str, node.labels))}", value)
 
     def use(self, node: Use, value: Any, path: str, turn: int) -> None:

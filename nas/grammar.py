@@ -8,18 +8,17 @@ from math import comb
 from typing import Any
 
 from nas.document import Value
-from nas.errors import Where
 from nas.overlap import overlapping
-from nas.parse import MOST_ITEMS, MOST_OPTIONS, Parser, Problems, brief
+from nas.parse import MOST_ITEMS, MOST_OPTIONS, Parser
+from nas.places import Places, Problems, brief
 from nas.tree import EARLIER, Choice, Pick, Repeat, Template, Use, Walk, counts, followed, nodes, plain, uses
 
 MOST_CLOSED = 100_000
 MOST_DEEP = 100
 NOT_FIELDS = ("let", "base")
-Places = Mapping[str, Where]
 
 
-def template_of(root: Value) -> tuple[Template, dict[str, Where]]:
+def template_of(root: Value) -> tuple[Template, Places]:
     """Return the tree and lets of a file, and where their parts stand; raises SpaceError with up to ten errors."""
     problems = Problems()
     if not isinstance(root.data, dict):
@@ -28,7 +27,7 @@ def template_of(root: Value) -> tuple[Template, dict[str, Where]]:
     parser = Parser(problems)
     lets = _read_lets(parser, root)
     body = replace(root, data={k: v for k, v in root.data.items() if k not in NOT_FIELDS})
-    parser.places[""] = root.where
+    parser.places.note("", root)
     template = Template(parser.fields(body, ""), lets)
     problems.raise_any()
     for check in (_check_lets, _check_counts, _check_picks, _check_size, _check_options):
@@ -52,7 +51,7 @@ def check_overlaps(template: Template, places: Places, problems: Problems, why: 
         if isinstance(node, Choice) and (pair := overlapping(node, template.lets)):
             i, j = pair
             text = f"options {i + 1} and {j + 1} can both become {brief(plain(node.options[j]))}{why}; remove one"
-            problems.add(places.get(f"{path}:{j}", places.get(path)), path, text)
+            problems.add(places.find(f"{path}:{j}"), path, text)
 
 
 def _read_lets(parser: Parser, root: Value) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def _read_lets(parser: Parser, root: Value) -> dict[str, Any]:
         parser.problems.add(let.where, "let", f"expected names and what they stand for, got {brief(let)}")
         return {}
     parser.lets = tuple(str(k) for k in let.data)
-    parser.places["let"] = let.where
+    parser.places.note("let", let)
     return parser.fields(let, "let")
 
 
@@ -80,7 +79,7 @@ def _reached(template: Template) -> set[str]:
 def _check_lets(template: Template, root: Value, places: Places, problems: Problems) -> None:
     for name in template.lets:
         if cycle := _cycle(name, template.lets, ()):
-            problems.add(places[f"let.{name}"], f"let.{name}", f"a let that uses itself: {' -> '.join(cycle)}")
+            problems.add(places.find(f"let.{name}"), f"let.{name}", f"a let that uses itself: {' -> '.join(cycle)}")
             return
     reached = _reached(template)
     for name in template.lets:
@@ -106,7 +105,7 @@ def _check_counts(template: Template, root: Value, places: Places, problems: Pro
         wrong = [n for n in options if not isinstance(n, int) or isinstance(n, bool) or not 0 <= n <= MOST_ITEMS]
         if wrong or (isinstance(count, Choice) and count.names):
             text = f"expected whole numbers from 0 to {MOST_ITEMS:,}, got {brief(plain(count))}"
-            problems.add(places.get(f"{path}.repeat"), f"{path}.repeat", text)
+            problems.add(places.find(f"{path}.repeat"), f"{path}.repeat", text)
 
 
 def _check_picks(template: Template, root: Value, places: Places, problems: Problems) -> None:
@@ -117,7 +116,7 @@ def _check_picks(template: Template, root: Value, places: Places, problems: Prob
                 sources = len(pick.sources) + (last - 1 if EARLIER in pick.sources else 0)
                 if comb(max(sources, 0), pick.count) > MOST_OPTIONS:
                     text = f"more than {MOST_OPTIONS:,} ways to pick {pick.count} from {sources} sources; expected fewer"
-                    problems.add(places.get(below), below, text)
+                    problems.add(places.find(below), below, text)
 
 
 def _check_size(template: Template, root: Value, places: Places, problems: Problems) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas import registry
 from nas.base import read_merged
-from nas.errors import SpaceError, Where, suggest
+from nas.errors import SpaceError, suggest
 from nas.grammar import template_of
+from nas.places import Places
 from nas.tree import Template
 from nas.validate import validate
 
@@ -24,7 +24,7 @@ class Source:
 
     name: str
     template: Template
-    places: Mapping[str, Where]
+    places: Places
 
 
 def spaces() -> dict[str, Path]:

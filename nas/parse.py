@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from nas.document import Value
-from nas.errors import SpaceError, Where, suggest
+from nas.errors import suggest
+from nas.places import Places, Problems, brief
 from nas.tree import EARLIER, Choice, Pick, Repeat, Use, Walk, branch_path, under
 
 WORDS = {
@@ -26,37 +27,10 @@ EXAMPLES = {
     "use": "{use: name} with let: {name: ...}",
 }
 RANGE = ("from", "to", "by")
-MOST_ERRORS = 10
 MOST_OPTIONS = 10_000
 MOST_ITEMS = 1_000
 _NAME = re.compile(r"[^\s.\[\]:@*+]+")
 _ITEM = re.compile(r"item\d+")
-
-
-@dataclass(slots=True)
-class Problems:
-    """Errors of one file, so that several are reported at once."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def add(self, where: Where | None, path: str, text: str) -> None:
-        """Note one error; the same one found on two ways counts once."""
-        line = ": ".join(str(part) for part in (where, path, text) if part)
-        if line not in self.lines:
-            self.lines.append(line)
-
-    def raise_any(self) -> None:
-        """Raise SpaceError with the first ten errors, if there are any."""
-        if not self.lines:
-            return
-        more = len(self.lines) - MOST_ERRORS
-        raise SpaceError("\n".join(self.lines[:MOST_ERRORS] + ([f"... and {more} more"] if more > 0 else [])))
-
-
-def brief(value: Any, most: int = 60) -> str:
-    """Return `value` as a message shows it."""
-    text = repr(value.plain() if isinstance(value, Value) else value)
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def expand_range(value: Value, path: str, problems: Problems) -> list[Any]:
@@ -96,15 +70,15 @@ def word_of(value: Value) -> str | None:
 
 @dataclass(slots=True)
 class Parser:
-    """Turns values into trees; `places` maps template paths (see `nas.tree.nodes`) to where they stand."""
+    """Turns values into trees, noting where they stand."""
 
     problems: Problems
     lets: tuple[str, ...] = ()
-    places: dict[str, Where] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
 
     def node(self, value: Value, path: str, in_repeat: bool = False) -> Any:
         """Return the tree of `value`; after an error, something harmless in its place."""
-        self.places[path] = value.where
+        self.places.note(path, value)
         if isinstance(value.data, list):
             return [self.node(v, f"{path}[{i}]", in_repeat) for i, v in enumerate(value.data)]
         if not isinstance(value.data, dict):
@@ -206,7 +180,7 @@ class Parser:
         return tuple(strides)
 
     def _pick(self, value: Value, path: str, in_repeat: bool) -> Any:
-        self.places[f"{path}.pick"] = value.data["pick"].where
+        self.places.note(f"{path}.pick", value.data["pick"])
         count = self._number(value.data["pick"], path, "pick")
         given: Value = value.data["from"]
         sources = given.plain()
@@ -234,8 +208,3 @@ class Parser:
             return Use(str(name))
         self._fail(value.data["use"], path, f"use: no `let` is called {brief(value.data['use'])}; {suggest(name, self.lets)}")
         return None
-
-
-def refuse(value: Value, path: str, text: str) -> SpaceError:
-    """Return the error of one place."""
-    return SpaceError(": ".join(str(part) for part in (value.where, path, text) if part))

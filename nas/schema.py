@@ -132,7 +132,7 @@ def record_entries(of: type) -> Mapping[str, Entry]:
     """Return the keys of a TypedDict or dataclass."""
     hints = get_type_hints(of, include_extras=True)
     if is_typeddict(of):
-        return {k: Entry(read(hints[k]), optional=k not in of.__required_keys__) for k in hints}  # type: ignore[attr-defined]
+        return {k: Entry(read(hint), optional=_may_miss(of, k, hint)) for k, hint in hints.items()}
     return {f.name: Entry(read(hints[f.name]), _dataclass_default(f)) for f in dataclasses.fields(of)}
 
 
@@ -163,6 +163,12 @@ def _compound(annotation: Any, origin: Any, args: tuple[Any, ...], marks: tuple[
     if issubclass(container, Mapping):
         return Named(read(args[1], marks) if args else Anything())
     return Anything()
+
+
+def _may_miss(of: Any, key: str, hint: Any) -> bool:
+    """Return whether a TypedDict's key may be left out; `__required_keys__` misses markers in annotations kept as text."""
+    origin = get_origin(hint)
+    return origin is NotRequired or (origin is not Required and key not in of.__required_keys__)
 
 
 def _dataclass_default(f: dataclasses.Field[Any]) -> Any:

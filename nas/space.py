@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from nas.errors import Where
 from nas.grammar import template_of
 from nas.library import SPACES, published, read_template, spaces
 from nas.notation import to_yaml
+from nas.places import Places
 from nas.questions import questions
 from nas.resolve import architectures
 from nas.schema import ROOT
@@ -25,15 +25,13 @@ from nas.tree import Choice, Pick, Repeat, Template, once, plain
 
 __all__ = ["Space", "load_space", "parse", "published", "spaces"]
 
-_TOKEN = re.compile(r"\.?[^.\[\]:@]+|\[\d+\]|:\d+|@\d+")
-
 
 @dataclass(frozen=True)
 class Space(Template):
     """Plain data with open nodes (`nas.tree`), and the trees that `use` names; `places` says where parts of it stand."""
 
     name: str = ""
-    places: Mapping[str, Where] = field(default_factory=dict, repr=False, compare=False)
+    places: Places = field(default_factory=Places, repr=False, compare=False)
 
     @cached_property
     def text(self) -> str:
@@ -61,13 +59,7 @@ class Space(Template):
 
     def where(self, path: str) -> Where | None:
         """Return where the node at a decision's path stands, or the nearest node above it that has a place."""
-        found = ""
-        for token in _TOKEN.findall(path):
-            step = next((s for s in _steps(found, token) if s in self.places), None)
-            if step is None:
-                break
-            found = step
-        return self.places.get(found)
+        return self.places.find(path)
 
     def with_classes(self, n: int) -> Space:
         """Return the same space for `n` classes."""
@@ -91,12 +83,6 @@ def load_space(path_or_name: str | Path, root: str = ROOT) -> Space:
     """
     source = read_template(path_or_name, SPACES, root)
     return Space(source.template.tree, source.template.lets, source.name, source.places)
-
-
-def _steps(found: str, token: str) -> list[str]:
-    """Return the template paths that a step of a decision's path may mean."""
-    token = token if found else token.removeprefix(".")
-    return [found + token, f"{found}[]" if token.startswith("[") else f"{found}.*"]
 
 
 def _ordered(tree: Any) -> Any:
