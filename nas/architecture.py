@@ -25,7 +25,7 @@ __all__ = ["Architecture", "load_architecture", "published", "save_architecture"
 
 @dataclass(frozen=True)
 class Architecture:
-    """`text` is canonical JSON: keys sorted, defaults left out, whole numbers whole. Equal text is the same architecture.
+    """`text` is canonical JSON: keys sorted, defaults left out, whole numbers whole; equal text, same architecture.
 
     Make one with `Architecture.of(tree)`; the constructor takes text that is canonical already (from a record).
     """
@@ -35,7 +35,15 @@ class Architecture:
     @classmethod
     def of(cls, tree: Any) -> Architecture:
         """Return the architecture of a closed tree; raises SpaceError where something is open or is no plain data."""
-        return cls(json.dumps(shorten(tree), sort_keys=True, separators=(",", ":"), allow_nan=False, default=_refuse))
+        return cls(
+            json.dumps(
+                shorten(tree),
+                sort_keys=True,
+                separators=(",", ":"),
+                allow_nan=False,
+                default=_refuse,
+            )
+        )
 
     @cached_property
     def id(self) -> str:
@@ -60,7 +68,9 @@ class Architecture:
         entry = (schema.kind_entries(kind) or {}).get("classes")
         value = fields.get("classes", schema.REQUIRED if entry is None else entry.default)
         if value is schema.REQUIRED:
-            raise SpaceError(f"task.{kind}: no `classes`; expected a whole number, e.g. {{{kind}: {{classes: 19}}}}")
+            raise SpaceError(
+                f"task.{kind}: no `classes`; expected a whole number, e.g. {{{kind}: {{classes: 19}}}}"
+            )
         return int(value)
 
     def with_classes(self, n: int) -> Architecture:
@@ -77,28 +87,37 @@ class Architecture:
             return tree[name]
         entry = (schema.kind_entries(schema.ROOT) or {}).get(name)
         if entry is None or entry.default is schema.REQUIRED:
-            raise SpaceError(f"architecture {self.id}: no `{name}` at its top; keys: {', '.join(tree)}")
+            raise SpaceError(
+                f"architecture {self.id}: no `{name}` at its top; keys: {', '.join(tree)}"
+            )
         return entry.default
 
 
 def load_architecture(path_or_name: str | Path, root: str = schema.ROOT) -> Architecture:
-    """Return the architecture in a file or of a published name, every field checked; raises SpaceError if a choice is open."""
+    """Return the architecture in a file or of a published name, checked; raises SpaceError if a choice is open."""
     source = read_template(path_or_name, ARCHITECTURES, root)
 
     def refuse(path: str, options: Sequence[Any]) -> int:
-        text = f"{path} is open (options: {listed(options)}), but an architecture has no open choice"
-        raise SpaceError(f"{source.name}: {text}; `nas search` takes a space, or keep one option")
+        text = (
+            f"{path} is open (options: {listed(options)}), but an architecture has no open choice"
+        )
+        where = source.places.find(path) or source.name
+        raise SpaceError(f"{where}: {text}; search it as a space, or keep one option")
 
-    return Architecture.of(Closing(refuse, source.template.lets).close(source.template.tree, "", OUTSIDE))
+    return Architecture.of(
+        Closing(refuse, source.template.lets).close(source.template.tree, "", OUTSIDE)
+    )
 
 
 def save_architecture(architecture: Architecture, path: str | Path, header: str = "") -> None:
-    """Write a YAML file that loads back to the same id, with `header` as its comment; a file there is replaced at once."""
+    """Write a YAML file that loads back to the same id, with `header` as its comment, in place of any there."""
     file = Path(path)
     tree = architecture.tree
     first = [name for name in schema.kind_entries(schema.ROOT) or {} if name in tree]
     ordered = {name: tree[name] for name in [*first, *(k for k in tree if k not in first)]}
-    comment = "".join(f"# {line}".rstrip() + "\n" for line in [*header.splitlines(), f"id: {architecture.id}"])
+    comment = "".join(
+        f"# {line}".rstrip() + "\n" for line in [*header.splitlines(), f"id: {architecture.id}"]
+    )
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.write_text(comment + to_yaml(ordered), encoding="utf-8")
     draft.replace(file)
@@ -108,12 +127,18 @@ def with_classes(tree: dict[str, Any], n: int) -> dict[str, Any]:
     """Return a tree, open or closed, whose task has `n` classes; raises SpaceError if the task itself is open."""
     task = tree.get("task")
     if not isinstance(task, dict) or len(task) != 1:
-        raise SpaceError(f"task: expected one {{kind: {{classes: ...}}}} to put {n} classes in, got {plain(task)!r}")
+        raise SpaceError(
+            f"task: expected one {{kind: {{classes: ...}}}} to put {n} classes in, got {plain(task)!r}"
+        )
     ((kind, fields),) = task.items()
     return tree | {"task": {kind: {**fields, "classes": n}}}
 
 
 def _refuse(value: Any) -> Any:
     if isinstance(value, OPEN):
-        raise SpaceError(f"an open node is left: {plain(value)}; close it with nas.resolve.resolve first")
-    raise SpaceError(f"{value!r} is a {type(value).__name__}; an architecture holds plain data only")
+        raise SpaceError(
+            f"an open node is left: {plain(value)}; close it with nas.resolve.resolve first"
+        )
+    raise SpaceError(
+        f"{value!r} is a {type(value).__name__}; an architecture holds plain data only"
+    )

@@ -94,7 +94,9 @@ def _shortener(rule: Schema) -> Tidy:
         case Record(of):
             return partial(_short_record, of)
         case Either(options):
-            mapping = next((o for o in options if isinstance(o, Spec | Record | Named)), schema.Anything())
+            mapping = next(
+                (o for o in options if isinstance(o, Spec | Record | Named)), schema.Anything()
+            )
             sequence = next((o for o in options if isinstance(o, Items | Row)), schema.Anything())
             return partial(_short_either, _shortener(mapping), _shortener(sequence))
     return _tidy

@@ -1,8 +1,8 @@
 """Choosers: functions `(path, options) -> index` that close a space. A strategy is one of these in a line or two.
 
-`options` holds one label per option: the kind's name where options are named, scalars as they are (numbers as numbers),
-and anything larger as compact text; labels of one path are distinct and always the same. `is_ordered(options)` says whether
-they are numbers in increasing order.
+`options` holds one label per option: the kind's name where options are named, scalars as they are (numbers as
+numbers), and anything larger as compact text; labels of one path are distinct and always the same.
+`is_ordered(options)` says whether they are numbers in increasing order.
 """
 
 from __future__ import annotations
@@ -34,27 +34,29 @@ __all__ = [
 Decisions = Mapping[str, int]
 
 
-def smallest(path: str, options: Sequence[Any]) -> int:
+def smallest(_path: str, _options: Sequence[Any]) -> int:
     """Take the first option: where options are ordered small to large, the smallest network."""
     return 0
 
 
-def largest(path: str, options: Sequence[Any]) -> int:
+def largest(_path: str, options: Sequence[Any]) -> int:
     """Take the last option."""
     return len(options) - 1
 
 
 def random_chooser(rng: Random) -> Chooser:
     """Take any option with equal chance, each question by itself."""
-    return lambda path, options: rng.randrange(len(options))
+    return lambda _path, options: rng.randrange(len(options))
 
 
 def replay(decisions: Decisions) -> Chooser:
     """Take what was decided before; raises SpaceError for a question that was not."""
 
-    def choose(path: str, options: Sequence[Any]) -> int:
+    def choose(path: str, _options: Sequence[Any]) -> int:
         if path not in decisions:
-            raise SpaceError(f"{path}: no decision was recorded for this question; {suggest(path, decisions)}")
+            raise SpaceError(
+                f"{path}: no decision was recorded for this question; {suggest(path, decisions)}"
+            )
         return decisions[path]
 
     return choose
@@ -73,13 +75,15 @@ def record(choose: Chooser, into: dict[str, int]) -> Chooser:
 
 
 def mutate(rng: Random, decisions: Decisions, *paths: str) -> Chooser:
-    """Change the decisions at `paths` (default: one of them, at random), keep the others, decide new questions at random.
+    """Change the decisions at `paths` (default: one at random), keep the others, decide new questions at random.
 
     Raises SpaceError for a path that `decisions` does not hold.
     """
     for path in paths:
         if path not in decisions:
-            raise SpaceError(f"{path}: not among the decisions to mutate; {suggest(path, decisions)}")
+            raise SpaceError(
+                f"{path}: not among the decisions to mutate; {suggest(path, decisions)}"
+            )
     changed = set(paths or ([rng.choice(list(decisions))] if decisions else []))
 
     def choose(path: str, options: Sequence[Any]) -> int:
@@ -101,7 +105,7 @@ def crossover(rng: Random, a: Decisions, b: Decisions) -> Chooser:
 
 
 def at(space: Template, position: int) -> Chooser:
-    """Take the decisions of the architecture at `position` (from 0) in the order of enumeration: `space.size()` has the end.
+    """Take the decisions of the architecture at `position` in the order of enumeration: 0 to `space.size() - 1`.
 
     With a uniform random position this draws architectures, not options, with equal chance.
     """

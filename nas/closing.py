@@ -7,7 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas.errors import SpaceError
-from nas.tree import OUTSIDE, Choice, Pick, Repeat, Use, Walk, branch_path, followed, is_open, target, uses
+from nas.tree import (
+    OUTSIDE,
+    Choice,
+    Pick,
+    Repeat,
+    Use,
+    Walk,
+    branch_path,
+    followed,
+    is_open,
+    target,
+    uses,
+)
 
 Chooser = Callable[[str, Sequence[Any]], int | None]
 
@@ -37,7 +49,9 @@ class Closing:
         if index is None:
             self.left_open = True
         elif not 0 <= index < len(options):
-            raise SpaceError(f"{path}: option {index} of {len(options)}; known: 0 to {len(options) - 1} for {list(options)}")
+            raise SpaceError(
+                f"{path}: option {index} of {len(options)}; known: 0 to {len(options) - 1} for {list(options)}"
+            )
         self.made[path] = index
         return index
 
@@ -56,21 +70,23 @@ class Closing:
         path = node.path or path
         index = self.ask(path, node.labels)
         if index is None:
-            options = tuple(self.close(o, branch_path(node, path, i), turn) for i, o in enumerate(node.options))
+            options = tuple(
+                self.close(o, branch_path(node, path, i), turn) for i, o in enumerate(node.options)
+            )
             return Choice(options, node.names, path)
         value = node.options[index]
         if (close := _CLOSE.get(type(value))) is not None:
             value = close(self, value, branch_path(node, path, index), turn)
         return value if node.names is None else {node.names[index]: value}
 
-    def use(self, node: Use, path: str, turn: int) -> Any:
+    def use(self, node: Use, _path: str, _turn: int) -> Any:
         value = self.close(self.lets[node.name], f"let.{node.name}", OUTSIDE)
         if not is_open(value):
             return value
         self.open_lets[node.name] = value
         return node
 
-    def repeat(self, node: Repeat, path: str, turn: int) -> Any:
+    def repeat(self, node: Repeat, path: str, _turn: int) -> Any:
         path = node.path or path
         count = self._count(node.count, path)
         if count is None:
@@ -87,7 +103,7 @@ class Closing:
         index = self.ask(node.path or where, node.labels)
         return None if index is None else int(node.options[index])
 
-    def walk(self, node: Walk, path: str, turn: int) -> Any:
+    def walk(self, node: Walk, path: str, _turn: int) -> Any:
         path = node.path or path
         stride, strides = node.start, []
         for step in range(node.steps):
@@ -107,7 +123,9 @@ class Closing:
             sources = node.expanded(turn)
             ops = {s: self.close(node.op(s), f"{path}.{s}", turn) for s in sources}
             return Pick(node.count, sources, node.of, path, ops)
-        return [{"source": s, "op": self.close(node.op(s), f"{path}.{s}", turn)} for s in ways[index]]
+        return [
+            {"source": s, "op": self.close(node.op(s), f"{path}.{s}", turn)} for s in ways[index]
+        ]
 
 
 _CLOSE: dict[type, Callable[[Closing, Any, str, int], Any]] = {

@@ -12,7 +12,7 @@ from nas.tree import Choice, Pick, Repeat, Template, Use
 
 
 def complete(template: Template, root: str = schema.ROOT) -> Template:
-    """Return a template, whose top-level keys are the fields of `root`, with every default of every option written in."""
+    """Return a template, whose top-level keys are fields of `root`, with the defaults of all options written in."""
     entries = schema.kind_entries(root)
     if entries is None or not isinstance(template.tree, dict):
         return template
@@ -37,7 +37,9 @@ class Completing:
             case Choice(options, None):
                 return Choice(tuple(self.tree(rule, o) for o in options), None, tree.path)
             case Choice(options, names):
-                full = tuple(self.tree(rule, {n: o})[n] for n, o in zip(names, options, strict=True))
+                full = tuple(
+                    self.tree(rule, {n: o})[n] for n, o in zip(names or (), options, strict=True)
+                )
                 return Choice(full, names, tree.path)
             case Repeat(count, item):
                 return Repeat(count, self.tree(item_rule(rule), item), tree.path)
@@ -68,13 +70,19 @@ class Completing:
             case Spec() if len(tree) == 1:
                 ((name, fields),) = tree.items()
                 entries = schema.kind_entries(name)
-                return {name: self.fields(entries, fields)} if entries is not None and isinstance(fields, dict) else tree
+                return (
+                    {name: self.fields(entries, fields)}
+                    if entries is not None and isinstance(fields, dict)
+                    else tree
+                )
             case Record(of):
                 return self.fields(schema.record_entries(of), tree)
             case Named(value):
                 return {k: self.tree(value, v) for k, v in tree.items()}
             case Either(options):
-                fitting = next((o for o in options if isinstance(o, Spec | Record | Named)), Anything())
+                fitting = next(
+                    (o for o in options if isinstance(o, Spec | Record | Named)), Anything()
+                )
                 return self._mapping(fitting, tree)
         return tree
 
@@ -87,7 +95,9 @@ def item_rule(rule: Schema, index: int = 0) -> Schema:
         case Row(items) if index < len(items):
             return items[index]
         case Either(options):
-            return next((item_rule(o, index) for o in options if isinstance(o, Items | Row)), Anything())
+            return next(
+                (item_rule(o, index) for o in options if isinstance(o, Items | Row)), Anything()
+            )
     return Anything()
 
 

@@ -1,7 +1,8 @@
-"""How many closed trees a space has, exactly, and which is the n-th: lets are counted once, and only where they are used.
+"""How many closed trees a space has, exactly, and which is the n-th; lets count once, and only where they are used.
 
-The number of ways to close a tree depends on which lets it uses, so a count is kept as terms: for each set of lets that a
-closing uses, the number of closings without the lets' own ways. A repeat whose count is a let fixes that let to an option.
+The number of ways to close a tree depends on which lets it uses, so a count is kept as terms: for each set of lets that
+a closing uses, the number of closings without the lets' own ways. A repeat whose count is a let fixes that let to an
+option.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class _Agenda:
 
 @dataclass(slots=True)
 class Counting:
-    """Counts of one template; remembers what it has counted by the identity of nodes, which the template keeps alive."""
+    """Counts of one template, remembered by the identity of its nodes, which the template keeps alive."""
 
     template: Template
     _known: dict[tuple[int, int], Terms] = field(default_factory=dict)
@@ -49,7 +50,9 @@ class Counting:
         """Return the decisions of the closed tree at `position`, from 0, in the order of enumeration."""
         size = self.size()
         if not 0 <= position < size:
-            raise SpaceError(f"position {position:,} in a space of {size:,} architectures; expected 0 to {size - 1:,}")
+            raise SpaceError(
+                f"position {position:,} in a space of {size:,} architectures; expected 0 to {size - 1:,}"
+            )
         made: dict[str, int] = {}
         fixed: dict[str, int] = {}
         agenda = self._push(None, [Part(self.template.tree)])
@@ -81,8 +84,14 @@ class Counting:
             return {frozenset({(node.name, ANY)}): 1}
         found = expand(part, self.template.lets)
         if isinstance(found, Question):
-            lets = [frozenset({(self._let_of(node), i)}) if self._let_of(node) else NOTHING for i in range(len(found.branches))]
-            return _sum(_product([{let: 1}, self._all(b)]) for let, b in zip(lets, found.branches, strict=True))
+            lets = [
+                frozenset({(self._let_of(node), i)}) if self._let_of(node) else NOTHING
+                for i in range(len(found.branches))
+            ]
+            return _sum(
+                _product([{let: 1}, self._all(b)])
+                for let, b in zip(lets, found.branches, strict=True)
+            )
         return self._all(found)
 
     def _all(self, parts: Iterable[Part]) -> Terms:
@@ -99,7 +108,9 @@ class Counting:
         if id(walk) not in self._walks:
             paths = [dict.fromkeys(walk.moves, 1)]
             for _ in range(walk.steps):
-                paths.append({at: sum(paths[-1][to] for to in options) for at, options in walk.moves.items()})
+                paths.append(
+                    {at: sum(paths[-1][to] for to in options) for at, options in walk.moves.items()}
+                )
             self._walks[id(walk)] = paths
         return self._walks[id(walk)]
 
@@ -136,7 +147,9 @@ class Counting:
             fixed[part.node.name] = ANY
         return expand(part, self.template.lets)
 
-    def _option(self, question: Question, rest: _Agenda | None, fixed: dict[str, int], position: int) -> tuple[int, int]:
+    def _option(
+        self, question: Question, rest: _Agenda | None, fixed: dict[str, int], position: int
+    ) -> tuple[int, int]:
         """Return the option in which `position` lies, and the position within that option; notes a let's option."""
         after = ONE if rest is None else rest.terms
         name = question.path.removeprefix("let.")
@@ -152,7 +165,9 @@ class Counting:
 
     def _push(self, agenda: _Agenda | None, parts: Iterable[Part]) -> _Agenda | None:
         for part in reversed(tuple(parts)):
-            terms = self.terms(part) if agenda is None else _product([self.terms(part), agenda.terms])
+            terms = (
+                self.terms(part) if agenda is None else _product([self.terms(part), agenda.terms])
+            )
             agenda = _Agenda(part, agenda, terms)
         return agenda
 

@@ -1,4 +1,4 @@
-"""A few architectures that together take every option of a space at least once: for the pre-flight and for sizing a supernet."""
+"""A few architectures that together take every option of a space: for a pre-flight, or for sizing a supernet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Taken = set[tuple[str, int]]
 
 
 def cover(space: Template) -> list[dict[str, int]]:
-    """Return decisions such that every reachable option is taken by some; where nothing is left to take, the last option.
+    """Return decisions such that each reachable option is taken by some; where none is left to take, the last one.
 
     Greedy: each takes as many options as possible that none before it took.
     """
@@ -42,9 +42,17 @@ def _best_row(space: Template, taken: Taken) -> dict[str, int] | None:
 def _assignments(space: Template) -> Iterator[dict[str, int]]:
     """Yield every way to decide the lets that are counts of repeats: their options exclude parts elsewhere."""
     trees = [space.tree, *space.lets.values()]
-    found = [n for tree in trees for _, n in nodes(tree) if isinstance(n, Repeat) and isinstance(n.count, Use)]
+    found = [
+        n
+        for tree in trees
+        for _, n in nodes(tree)
+        if isinstance(n, Repeat) and isinstance(n.count, Use)
+    ]
     names = sorted({target(n.count, space.lets) for n in found if isinstance(n.count, Use)})
-    sizes = [len(node.options) if isinstance(node := followed(Use(n), space.lets), Choice) else 1 for n in names]
+    sizes = [
+        len(node.options) if isinstance(node := followed(Use(n), space.lets), Choice) else 1
+        for n in names
+    ]
     for indices in product(*(range(n - 1, -1, -1) for n in sizes)):
         yield {f"let.{name}": i for name, i in zip(names, indices, strict=True)}
 
@@ -62,7 +70,7 @@ def _row(space: Template, gains: _Gains) -> dict[str, int]:
 
 @dataclass(slots=True)
 class _Gains:
-    """How many options not yet taken the best way through a part takes; `best` is the option to take at each question."""
+    """How many options not yet taken the best way through a part takes; `best` is what to take at each question."""
 
     lets: Mapping[str, Any]
     taken: Taken
@@ -74,14 +82,18 @@ class _Gains:
         """Return the gain of a part, finding the best options on the way."""
         if part.key not in self.known:
             found = expand(part, self.lets)
-            self.known[part.key] = self._question(found) if isinstance(found, Question) else sum(map(self.of, found))
+            self.known[part.key] = (
+                self._question(found) if isinstance(found, Question) else sum(map(self.of, found))
+            )
         return self.known[part.key]
 
     def _question(self, question: Question) -> int:
         path = question.path
         forced = self.forced.get(path)
         gains = [
-            -1 if forced not in (None, i) else ((path, i) not in self.taken) + sum(map(self.of, branch))
+            -1
+            if forced not in (None, i)
+            else ((path, i) not in self.taken) + sum(map(self.of, branch))
             for i, branch in enumerate(question.branches)
         ]
         most = max(gains)

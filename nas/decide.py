@@ -10,7 +10,19 @@ from nas.architecture import Architecture
 from nas.complete import complete
 from nas.errors import SpaceError, suggest
 from nas.questions import count_path
-from nas.tree import OUTSIDE, Choice, Pick, Repeat, Template, Use, Walk, branch_path, counts, once, under
+from nas.tree import (
+    OUTSIDE,
+    Choice,
+    Pick,
+    Repeat,
+    Template,
+    Use,
+    Walk,
+    branch_path,
+    counts,
+    once,
+    under,
+)
 
 
 def decide(space: Template, architecture: Architecture) -> dict[str, int]:
@@ -24,12 +36,14 @@ def decide(space: Template, architecture: Architecture) -> dict[str, int]:
     return matching.made
 
 
-class _Outside(SpaceError):
+class _OutsideError(SpaceError):
     """The architecture is not in the space."""
 
 
-def _outside(path: str, expected: str, value: Any) -> _Outside:
-    return _Outside(f"{path or 'top'}: the architecture lies outside the space: expected {expected}, got {_show(value)}")
+def _outside(path: str, expected: str, value: Any) -> _OutsideError:
+    return _OutsideError(
+        f"{path or 'top'}: the architecture lies outside the space: expected {expected}, got {_show(value)}"
+    )
 
 
 def _show(value: Any) -> str:
@@ -56,18 +70,20 @@ class _Matching:
             return
         known = self.made.setdefault(path, index)
         if known != index:
-            raise _outside(path, f"{options[known]!r} as in the other places that use it", options[index])
+            raise _outside(
+                path, f"{options[known]!r} as in the other places that use it", options[index]
+            )
 
     def mapping(self, tree: dict[str, Any], value: Any, path: str, turn: int) -> None:
         if not isinstance(value, dict):
             raise _outside(path, f"a mapping of {', '.join(tree)}", value)
-        for key in tree:
+        for key, inner in tree.items():
             if key not in value:
-                raise _outside(under(path, key), _words(tree[key]), "nothing")
-            self.match(tree[key], value[key], under(path, key), turn)
-        for key in value:
+                raise _outside(under(path, key), _words(inner), "nothing")
+            self.match(inner, value[key], under(path, key), turn)
+        for key, extra in value.items():
             if key not in tree:
-                raise _outside(under(path, key), f"no {key!r} here ({suggest(key, tree)})", value[key])
+                raise _outside(under(path, key), f"no {key!r} here ({suggest(key, tree)})", extra)
 
     def sequence(self, tree: list[Any], value: Any, path: str, turn: int) -> None:
         items = self._list(value, path, (len(tree),))
@@ -94,17 +110,18 @@ class _Matching:
             try:
                 self.match(option, value, branch_path(node, path, index), turn)
                 self.note(path, index, node.labels)
-                return
-            except _Outside as error:
+            except _OutsideError:
                 self.made = dict(before)
                 if len(node.options) == 1:
-                    raise error
+                    raise
+            else:
+                return
         raise _outside(path, f"one of {', '.join(map(str, node.labels))}", value)
 
-    def use(self, node: Use, value: Any, path: str, turn: int) -> None:
+    def use(self, node: Use, value: Any, _path: str, _turn: int) -> None:
         self.match(self.lets[node.name], value, f"let.{node.name}", OUTSIDE)
 
-    def repeat(self, node: Repeat, value: Any, path: str, turn: int) -> None:
+    def repeat(self, node: Repeat, value: Any, path: str, _turn: int) -> None:
         path = node.path or path
         sizes = counts(node, self.lets)
         items = self._list(value, path, sizes)
@@ -112,7 +129,7 @@ class _Matching:
         for i, item in enumerate(items):
             self.match(node.item, item, f"{path}[{i}]", i)
 
-    def walk(self, node: Walk, value: Any, path: str, turn: int) -> None:
+    def walk(self, node: Walk, value: Any, path: str, _turn: int) -> None:
         path = node.path or path
         stride = node.start
         for step, to in enumerate(self._list(value, path, (node.steps,))):
@@ -131,7 +148,9 @@ class _Matching:
             raise _outside(path, "entries {source, op}", value)
         sources = tuple(e["source"] for e in entries)
         if sources not in ways:
-            order = f"{node.count} different ones of {', '.join(node.expanded(turn))}, in this order"
+            order = (
+                f"{node.count} different ones of {', '.join(node.expanded(turn))}, in this order"
+            )
             raise _outside(f"{path}.pick", order, ", ".join(map(str, sources)))
         self.note(f"{path}.pick", ways.index(sources), labels)
         for entry in entries:

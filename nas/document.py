@@ -1,7 +1,8 @@
 """A YAML file as values that know their line and column; nothing in it is ever executed.
 
-Read from PyYAML's event stream (C loader), so that depth and size are bounded while reading. Scalars follow YAML 1.2's core
-schema: `no` and `2:30` are strings, `1e6` is a float, `0123` is 123. Aliases copy; tags and merge keys are refused.
+Read from PyYAML's event stream (C loader), so that depth and size are bounded while reading. Scalars follow YAML 1.2's
+core schema: `no` and `2:30` are strings, `1e6` is a float, `0123` is 123. Aliases copy; tags and merge keys are
+refused.
 """
 
 from __future__ import annotations
@@ -57,13 +58,17 @@ def read_file(path: Path) -> Value:
     except OSError as error:
         raise SpaceError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SpaceError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+        raise SpaceError(
+            f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from error
 
 
 def read_text(text: str, file: str = "<text>") -> Value:
     """Return the one document in `text`; `file` is what places in it are called by."""
     if len(text) > MOST_BYTES:
-        raise SpaceError(f"{file}: {len(text):,} characters; a space file has at most {MOST_BYTES:,}")
+        raise SpaceError(
+            f"{file}: {len(text):,} characters; a space file has at most {MOST_BYTES:,}"
+        )
     try:
         return _Reader(file, yaml.parse(text, Loader=yaml.CSafeLoader)).document()
     except yaml.MarkedYAMLError as error:
@@ -111,7 +116,9 @@ class _Reader:
         next(self.events)
         start = next(self.events)
         if isinstance(start, yaml.StreamEndEvent):
-            raise SpaceError(f"{self.file}: the file is empty; expected a mapping such as `encoder: ...`")
+            raise SpaceError(
+                f"{self.file}: the file is empty; expected a mapping such as `encoder: ...`"
+            )
         value, _ = self._value(next(self.events), 0)
         next(self.events)
         rest = next(self.events)
@@ -146,7 +153,9 @@ class _Reader:
 
     def _alias(self, event: Any) -> tuple[Value, int]:
         if event.anchor not in self.anchors:
-            self._refuse(event, f"the alias *{event.anchor} has no finished anchor &{event.anchor} before it")
+            self._refuse(
+                event, f"the alias *{event.anchor} has no finished anchor &{event.anchor} before it"
+            )
         return self.anchors[event.anchor]
 
     def _scalar(self, event: Any) -> Any:
@@ -155,7 +164,9 @@ class _Reader:
         try:
             return scalar(event.value)
         except ValueError as error:
-            return self._refuse(event, f"{error}; expected a finite number of at most {MOST_DIGITS} digits")
+            return self._refuse(
+                event, f"{error}; expected a finite number of at most {MOST_DIGITS} digits"
+            )
 
     def _sequence(self, level: int) -> tuple[list[Value], int]:
         items: list[Value] = []
@@ -180,10 +191,15 @@ class _Reader:
     def _key(self, event: Any, first: dict[str, Where]) -> str | int:
         key = self._scalar(event) if isinstance(event, yaml.ScalarEvent) else None
         if isinstance(key, bool) or not isinstance(key, str | int):
-            self._refuse(event, f"the key {getattr(event, 'value', '[...]')!r}; a key is a name or a whole number: quote it")
+            self._refuse(
+                event,
+                f"the key {getattr(event, 'value', '[...]')!r}; a key is a name or a whole number: quote it",
+            )
         assert isinstance(key, str | int)
         if key == "<<":
-            self._refuse(event, "a merge key (<<); write the keys out, or build on another file with `base:`")
+            self._refuse(
+                event, "a merge key (<<); write the keys out, or build on another file with `base:`"
+            )
         if str(key) in first:
             self._refuse(event, f"the key {key!r} stands twice; first at {first[str(key)]}")
         first[str(key)] = _where(self.file, event.start_mark)

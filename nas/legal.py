@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from types import NoneType
 from typing import Any
 
@@ -10,9 +11,26 @@ from nas import registry
 from nas.errors import suggest
 from nas.fields import OddOnly, Range
 from nas.places import brief, listed
-from nas.schema import Either, Items, Named, OneOf, Record, Row, Scalar, Schema, Spec, record_entries
+from nas.schema import (
+    Either,
+    Items,
+    Named,
+    OneOf,
+    Record,
+    Row,
+    Scalar,
+    Schema,
+    Spec,
+    record_entries,
+)
 
-_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "nothing (null)"}
+_TYPES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    NoneType: "nothing (null)",
+}
 _YES_NO = ("yes", "no", "on", "off", "Yes", "No", "On", "Off")
 
 
@@ -41,14 +59,22 @@ def expected(rule: Schema) -> str:
 def wrong_scalar(rule: Scalar | OneOf, value: Any) -> str | None:
     """Return what is wrong with `value`, with the nearest legal value, or None if it is legal."""
     if isinstance(rule, OneOf):
-        legal = any(v == value and isinstance(v, bool) == isinstance(value, bool) for v in rule.values)
-        return None if legal else f"expected {expected(rule)}, got {brief(value)}; {nearest(value, rule.values)}"
+        legal = any(
+            v == value and isinstance(v, bool) == isinstance(value, bool) for v in rule.values
+        )
+        return (
+            None
+            if legal
+            else f"expected {expected(rule)}, got {brief(value)}; {nearest(value, rule.values)}"
+        )
     if not _is_of(rule.type, value):
         return f"expected {expected(rule)}, got {brief(value)}{_type_hint(rule, value)}"
     near = value
     for mark in rule.marks:
         near = _moved(mark, near)
-    return None if near == value else f"expected {expected(rule)}, got {brief(value)}; nearest: {near}"
+    return (
+        None if near == value else f"expected {expected(rule)}, got {brief(value)}; nearest: {near}"
+    )
 
 
 def nearest(value: Any, known: Iterable[Any]) -> str:
@@ -66,7 +92,11 @@ def wrong_kind(slot: str, name: Any) -> str | None:
     kind = registry.KINDS.get(name)
     if kind is not None and slot in kind.slots:
         return None
-    elsewhere = f"{name!r} is a {' or '.join(kind.slots)}, not a {slot}" if kind else f"no {slot} is called {name!r}"
+    elsewhere = (
+        f"{name!r} is a {' or '.join(kind.slots)}, not a {slot}"
+        if kind
+        else f"no {slot} is called {name!r}"
+    )
     return f"{elsewhere}; {suggest(name, registry.names(slot))}"
 
 
@@ -81,7 +111,10 @@ def _expected_scalar(rule: Scalar) -> str:
 
 
 def _expected_range(mark: Range) -> str:
-    parts = [f"from {mark.least:g}" if mark.least is not None else "", f"up to {mark.most:g}" if mark.most is not None else ""]
+    parts = [
+        f"from {mark.least:g}" if mark.least is not None else "",
+        f"up to {mark.most:g}" if mark.most is not None else "",
+    ]
     parts.append(f"in multiples of {mark.multiple}" if mark.multiple else "")
     return "".join(f" {p}" for p in parts if p)
 
@@ -97,7 +130,11 @@ def _type_hint(rule: Scalar, value: Any) -> str:
         return "; write true or false"
     if rule.type in (int, float) and isinstance(value, str) and value.lstrip("-").isdigit():
         return f"; write {value} without quotes"
-    return f"; write it in quotes: '{value}'" if rule.type is str and isinstance(value, int | float) else ""
+    return (
+        f"; write it in quotes: '{value}'"
+        if rule.type is str and isinstance(value, int | float)
+        else ""
+    )
 
 
 def _moved(mark: Any, value: Any) -> Any:

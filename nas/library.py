@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas import registry
-from nas.base import read_merged
 from nas.errors import SpaceError, suggest
 from nas.grammar import template_of
+from nas.inherit import read_merged
 from nas.places import Places
 from nas.tree import Template
 from nas.validate import validate
@@ -50,7 +50,7 @@ def read_template(path_or_name: str | Path, folder: str, root: str) -> Source:
 
 
 def locate(path_or_name: str, folder: Path, kind: str) -> Path:
-    """Return the file that is meant: a path (relative to `folder`), or a name among the published ones of `kind`, then all."""
+    """Return the file that is meant: a path from `folder`, or a published name, those of `kind` before others."""
     path = folder / path_or_name
     if path.is_file():
         return path
@@ -59,7 +59,11 @@ def locate(path_or_name: str, folder: Path, kind: str) -> Path:
     if path_or_name in known:
         return known[path_or_name]
     looks_like_file = path.suffix in (".yaml", ".yml") or "/" in path_or_name
-    what = f"no such file: {path}" if looks_like_file else f"no file and no published name {path_or_name!r}"
+    what = (
+        f"no such file: {path}"
+        if looks_like_file
+        else f"no file and no published name {path_or_name!r}"
+    )
     raise SpaceError(f"{what}; {suggest(Path(path_or_name).stem, known)}")
 
 

@@ -13,7 +13,9 @@ WIDTH = 110
 
 def to_yaml(data: Any) -> str:
     """Return `data` as YAML: short mappings and lists on one line, long ones in blocks."""
-    return yaml.dump(_Layout(data).value, Dumper=_Dumper, sort_keys=False, width=WIDTH + 20, allow_unicode=True)
+    return yaml.dump(
+        _Layout(data).value, Dumper=_Dumper, sort_keys=False, width=WIDTH + 20, allow_unicode=True
+    )
 
 
 class _Flow(dict[Any, Any]):
@@ -58,7 +60,7 @@ def _length(data: Any) -> int:
 class _Dumper(yaml.SafeDumper):
     """Quotes every string that YAML 1.2 would read as something else; writes no aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

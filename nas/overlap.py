@@ -1,4 +1,4 @@
-"""Whether two open trees can close to the same data: options of a choice must not, or decisions could not be read back."""
+"""Whether two open trees can close to the same data: options must not, or decisions could not be read back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def overlapping(choice: Choice, lets: Lets) -> tuple[int, int] | None:
             return first[key], i
         first[key] = i
     pairs = [*combinations(rest, 2), *((i, j) for i in first.values() for j in rest)]
-    return next((p for p in pairs if overlap(choice.options[p[0]], choice.options[p[1]], lets)), None)
+    return next(
+        (p for p in pairs if overlap(choice.options[p[0]], choice.options[p[1]], lets)), None
+    )
 
 
 def overlap(a: Any, b: Any, lets: Lets) -> bool:
@@ -40,8 +42,11 @@ def overlap(a: Any, b: Any, lets: Lets) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(overlap(a[k], b[k], lets) for k in a)
     if _is_list(a) and _is_list(b):
-        return any(_same_items(_items(a, n), _items(b, n), lets) for n in _lengths(a, lets) & _lengths(b, lets))
-    return type(a) is type(b) and bool(a == b) or _equal_numbers(a, b)
+        return any(
+            _same_items(_items(a, n), _items(b, n), lets)
+            for n in _lengths(a, lets) & _lengths(b, lets)
+        )
+    return (type(a) is type(b) and bool(a == b)) or _equal_numbers(a, b)
 
 
 def branches(choice: Choice) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""From a read file to a tree with open nodes: the grammar of the five words. Kinds and their fields are `validate`'s."""
+"""From a read file to a tree with open nodes: the grammar of the five words. Kinds and fields are `validate`'s."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ def expand_range(value: Value, path: str, problems: Problems) -> list[Any]:
     given = {k: v.data for k, v in value.data.items()}
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in given.values())
     if not numbers or not {"from", "to"} <= set(given) <= set(RANGE):
-        problems.add(value.where, path, f"expected a range such as {{from: 24, to: 48, by: 8}}, got {brief(value)}")
+        problems.add(
+            value.where,
+            path,
+            f"expected a range such as {{from: 24, to: 48, by: 8}}, got {brief(value)}",
+        )
         return [0]
     start, end, step = (Decimal(str(given.get(k, 1))) for k in RANGE)
     if step <= 0 or end < start:
@@ -49,7 +53,11 @@ def expand_range(value: Value, path: str, problems: Problems) -> list[Any]:
         return [0]
     last = start + (end - start) // step * step
     if last != end:
-        problems.add(value.where, path, f"steps of {step} from {start} reach {last}, not {end}; write `to: {last}`")
+        problems.add(
+            value.where,
+            path,
+            f"steps of {step} from {start} reach {last}, not {end}; write `to: {last}`",
+        )
     return [whole(float(start + i * step)) for i in range(int((end - start) // step) + 1)]
 
 
@@ -65,7 +73,9 @@ def is_range(value: Value) -> bool:
 
 def word_of(value: Value) -> str | None:
     """Return which of the five words a mapping is written with, if any."""
-    return next((w for w in WORDS if w in value.data), None) if isinstance(value.data, dict) else None
+    return (
+        next((w for w in WORDS if w in value.data), None) if isinstance(value.data, dict) else None
+    )
 
 
 @dataclass(slots=True)
@@ -88,7 +98,13 @@ class Parser:
             return self.fields(value, path, in_repeat)
         if not self._complete(value, word, path):
             return None
-        parse = {"choice": self._choice, "repeat": self._repeat, "walk": self._walk, "pick": self._pick, "use": self._use}
+        parse = {
+            "choice": self._choice,
+            "repeat": self._repeat,
+            "walk": self._walk,
+            "pick": self._pick,
+            "use": self._use,
+        }
         return parse[word](value, path, in_repeat)
 
     def fields(self, value: Value, path: str, in_repeat: bool = False) -> dict[str, Any]:
@@ -123,14 +139,24 @@ class Parser:
         inner: Value = value.data["choice"]
         if not isinstance(inner.data, dict | list) or not inner.data:
             got = "nothing" if inner.data in (None, [], {}) else brief(inner)
-            self._fail(inner, path, f"`choice` of {got}; expected at least one option: a list, kinds with fields, or a range")
+            self._fail(
+                inner,
+                path,
+                f"`choice` of {got}; expected at least one option: a list, kinds with fields, or a range",
+            )
             return None
         if is_range(inner):
             return Choice(tuple(expand_range(inner, path, self.problems)))
         if isinstance(inner.data, list):
-            return Choice(tuple(self.node(v, f"{path}:{i}", in_repeat) for i, v in enumerate(inner.data)))
+            return Choice(
+                tuple(self.node(v, f"{path}:{i}", in_repeat) for i, v in enumerate(inner.data))
+            )
         if set(inner.data) == {"keep"}:
-            self._fail(inner, path, "`keep` narrows a choice of the file named by `base:`; there is none here to narrow")
+            self._fail(
+                inner,
+                path,
+                "`keep` narrows a choice of the file named by `base:`; there is none here to narrow",
+            )
             return None
         named = Choice((None,) * len(inner.data), tuple(str(k) for k in inner.data))
         options = []
@@ -139,7 +165,7 @@ class Parser:
             options.append(self.node(option, branch_path(named, path, i), in_repeat))
         return Choice(tuple(options), named.names)
 
-    def _repeat(self, value: Value, path: str, in_repeat: bool) -> Any:
+    def _repeat(self, value: Value, path: str, _in_repeat: bool) -> Any:
         count = self.node(value.data["repeat"], f"{path}.repeat")
         if not isinstance(count, int | Choice | Use) or isinstance(count, bool):
             text = f"expected a whole number, a choice of them or a use of one, got {brief(value.data['repeat'])}"
@@ -147,23 +173,42 @@ class Parser:
             count = 0
         return Repeat(count, self.node(value.data["of"], f"{path}[]", True))
 
-    def _walk(self, value: Value, path: str, in_repeat: bool) -> Any:
+    def _walk(self, value: Value, path: str, _in_repeat: bool) -> Any:
         steps = self._number(value.data["walk"], f"{path}", "walk")
         start = self._number(value.data["from"], f"{path}", "from")
         given: Value = value.data["moves"]
         if not isinstance(given.data, dict) or not given.data:
-            self._fail(given, path, f"moves: expected {{stride: [strides]}}, got {brief(given)}; e.g. {EXAMPLES['walk']}")
+            self._fail(
+                given,
+                path,
+                f"moves: expected {{stride: [strides]}}, got {brief(given)}; e.g. {EXAMPLES['walk']}",
+            )
             return None
+        wrong = [at for at in given.data if not isinstance(at, int) or at < 1]
+        if wrong:
+            self._fail(
+                given,
+                path,
+                f"moves: expected strides, whole numbers from 1, as keys, got {brief(wrong)}",
+            )
         moves = {at: self._targets(to, given, path) for at, to in given.data.items()}
         if start not in moves:
-            self._fail(value.data["from"], path, f"from: no moves from stride {start}; {suggest(start, moves)}")
+            self._fail(
+                value.data["from"],
+                path,
+                f"from: no moves from stride {start}; {suggest(start, moves)}",
+            )
         return Walk(steps, start, moves)
 
     def _number(self, value: Value, path: str, word: str) -> int:
         number = whole(value.data)
         if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= MOST_ITEMS:
             return number
-        self._fail(value, path, f"{word}: expected a whole number from 1 to {MOST_ITEMS:,}, got {brief(value)}")
+        self._fail(
+            value,
+            path,
+            f"{word}: expected a whole number from 1 to {MOST_ITEMS:,}, got {brief(value)}",
+        )
         return 1
 
     def _targets(self, to: Value, moves: Value, path: str) -> tuple[int, ...]:
@@ -172,9 +217,9 @@ class Parser:
             self._fail(to, path, f"moves: expected a list of strides to go to, got {brief(to)}")
             return (1,)
         for value in to.data:
-            if value.data not in moves.data:
-                text = f"moves: a move to stride {brief(value)}, which has no moves of its own; {suggest(value.data, moves.data)}"
-                self._fail(value, path, text)
+            if value.plain() not in list(moves.data):
+                text = f"moves: to stride {brief(value)}, which has no moves of its own"
+                self._fail(value, path, f"{text}; {suggest(value.plain(), moves.data)}")
         if len(set(map(str, strides))) < len(strides):
             self._fail(to, path, f"moves: the same stride twice in {strides}")
         return tuple(strides)
@@ -184,27 +229,51 @@ class Parser:
         count = self._number(value.data["pick"], path, "pick")
         given: Value = value.data["from"]
         sources = given.plain()
-        if not isinstance(sources, list) or not all(isinstance(s, str) and _NAME.fullmatch(s) for s in sources):
-            self._fail(given, path, f"from: expected a list of names of sources, got {brief(given)}")
+        if not isinstance(sources, list) or not all(
+            isinstance(s, str) and _NAME.fullmatch(s) for s in sources
+        ):
+            self._fail(
+                given, path, f"from: expected a list of names of sources, got {brief(given)}"
+            )
             return None
         self._check_sources(given, sources, count, path, in_repeat)
         return Pick(count, tuple(sources), self.node(value.data["of"], f"{path}.*", in_repeat))
 
-    def _check_sources(self, given: Value, sources: list[str], count: int, path: str, in_repeat: bool) -> None:
+    def _check_sources(
+        self, given: Value, sources: list[str], count: int, path: str, in_repeat: bool
+    ) -> None:
         fixed = [s for s in sources if s != EARLIER]
         if len(set(sources)) < len(sources) or "pick" in sources:
-            self._fail(given, path, f"from: expected different names, none of them 'pick', got {sources}")
+            self._fail(
+                given, path, f"from: expected different names, none of them 'pick', got {sources}"
+            )
         if EARLIER in sources and not in_repeat:
-            self._fail(given, path, "from: `earlier` means the items before this one in a repeat; there is no repeat around this")
+            self._fail(
+                given,
+                path,
+                "from: `earlier` means the items before this one in a repeat; there is no repeat around this",
+            )
         if EARLIER in sources and any(_ITEM.fullmatch(s) for s in sources):
-            self._fail(given, path, "from: names such as item0 belong to the items that `earlier` stands for; rename the source")
+            self._fail(
+                given,
+                path,
+                "from: names such as item0 belong to the items that `earlier` stands for; rename the source",
+            )
         if len(fixed) < count:
             first = " for the first item, which has none earlier" if EARLIER in sources else ""
-            self._fail(given, path, f"pick {count} from {len(fixed)} sources{first}; expected at most {len(fixed)}")
+            self._fail(
+                given,
+                path,
+                f"pick {count} from {len(fixed)} sources{first}; expected at most {len(fixed)}",
+            )
 
-    def _use(self, value: Value, path: str, in_repeat: bool) -> Any:
+    def _use(self, value: Value, path: str, _in_repeat: bool) -> Any:
         name = value.data["use"].data
         if name in self.lets:
             return Use(str(name))
-        self._fail(value.data["use"], path, f"use: no `let` is called {brief(value.data['use'])}; {suggest(name, self.lets)}")
+        self._fail(
+            value.data["use"],
+            path,
+            f"use: no `let` is called {brief(value.data['use'])}; {suggest(name, self.lets)}",
+        )
         return None

@@ -59,7 +59,9 @@ class Problems:
         if not self.lines:
             return
         more = len(self.lines) - MOST_ERRORS
-        raise SpaceError("\n".join(self.lines[:MOST_ERRORS] + ([f"... and {more} more"] if more > 0 else [])))
+        raise SpaceError(
+            "\n".join(self.lines[:MOST_ERRORS] + ([f"... and {more} more"] if more > 0 else []))
+        )
 
 
 def refuse(value: Value, path: str, text: str) -> SpaceError:

@@ -1,4 +1,4 @@
-"""Every open node as a question with what follows each answer: what counting, covering and listing options walk over."""
+"""Every open node as a question with what follows each answer: counting, covering and listing walk over these."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.tree import OUTSIDE, Choice, Pick, Repeat, Template, Use, Walk, branch_path, counts, target, under
+from nas.tree import (
+    OUTSIDE,
+    Choice,
+    Pick,
+    Repeat,
+    Template,
+    Use,
+    Walk,
+    branch_path,
+    counts,
+    target,
+    under,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,9 @@ def expand(part: Part, lets: Mapping[str, Any]) -> Question | tuple[Part, ...]:
             return (Part(lets[name], f"let.{name}"),)
         case Choice(options):
             path = node.path or path
-            branches = tuple((Part(o, branch_path(node, path, i), turn),) for i, o in enumerate(options))
+            branches = tuple(
+                (Part(o, branch_path(node, path, i), turn),) for i, o in enumerate(options)
+            )
             return _asked(path, node.labels, branches)
         case Repeat(_, item):
             path = node.path or path
@@ -97,7 +111,9 @@ def questions(template: Template) -> Iterator[Question]:
         waiting += reversed(found)
 
 
-def _asked(path: str, labels: Sequence[Any], branches: tuple[tuple[Part, ...], ...]) -> Question | tuple[Part, ...]:
+def _asked(
+    path: str, labels: Sequence[Any], branches: tuple[tuple[Part, ...], ...]
+) -> Question | tuple[Part, ...]:
     return Question(path, labels, branches) if len(branches) > 1 else branches[0]
 
 

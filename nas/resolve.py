@@ -18,9 +18,10 @@ __all__ = ["Chooser", "architectures", "closed", "decide", "resolve"]
 def resolve(space: Any, choose: Chooser) -> Any:
     """Close a space (or a bare tree without lets); return the Architecture.
 
-    `choose(path, options)` gets an option's label each (kind names, scalars as they are, other values as text) and returns
-    an index. It is asked once per path, never about a branch that is not taken, never where there is one option only.
-    If it returns None, the node stays open and what comes back is a space (or tree) again, whose open nodes know their path.
+    `choose(path, options)` gets a label for each option (kind names, scalars as they are, other values as text) and
+    returns an index. It is asked once per path, never about a branch that is not taken, never where there is one option
+    only. If it returns None, the node stays open (a walk as a whole, a repeat with its items as they were), and what
+    comes back is a space (or tree) again, whose open nodes know their path.
     """
     template = space if isinstance(space, Template) else Template(space)
     closing = Closing(choose, template.lets)
@@ -38,7 +39,9 @@ def architectures(space: Template) -> Iterator[Architecture]:
     while True:
         asked: list[tuple[str, int]] = []
 
-        def choose(path: str, options: Sequence[Any], made: Mapping[str, int] = made, asked: Any = asked) -> int:
+        def choose(
+            path: str, options: Sequence[Any], made: Mapping[str, int] = made, asked: Any = asked
+        ) -> int:
             asked.append((path, len(options)))
             return made.get(path, 0)
 
@@ -55,5 +58,7 @@ def closed(space: Template, choose: Chooser) -> Architecture:
     """Close a space with a chooser that answers every question; raises SpaceError if it leaves one open."""
     result = resolve(space, choose)
     if not isinstance(result, Architecture):
-        raise SpaceError("the chooser left a choice open; this needs a chooser that answers every question")
+        raise SpaceError(
+            "the chooser left a choice open; this needs a chooser that answers every question"
+        )
     return result

@@ -7,7 +7,18 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from nas import registry
 from nas.fields import OddOnly, Range, Slot
@@ -96,7 +107,7 @@ class Entry:
 
 
 def read(annotation: Any, marks: tuple[Any, ...] = ()) -> Schema:
-    """Return the schema of an annotation; marks of `Annotated` reach the scalars inside. Unknown annotations allow anything."""
+    """Return the schema of an annotation; marks of `Annotated` reach the scalars inside. Others allow anything."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         slot = next((m for m in args[1:] if isinstance(m, Slot)), None)
@@ -122,7 +133,9 @@ def kind_entries(name: str) -> Mapping[str, Entry] | None:
         return None
     known = _KIND_ENTRIES.get(name)
     if known is None or known[0] is not kind:
-        entries = {f.name: Entry(read(f.annotation), to_plain(f.default)) for f in kind.fields.values()}
+        entries = {
+            f.name: Entry(read(f.annotation), to_plain(f.default)) for f in kind.fields.values()
+        }
         known = _KIND_ENTRIES[name] = (kind, entries)
     return known[1]
 
@@ -133,7 +146,9 @@ def record_entries(of: type) -> Mapping[str, Entry]:
     hints = get_type_hints(of, include_extras=True)
     if is_typeddict(of):
         return {k: Entry(read(hint), optional=_may_miss(of, k, hint)) for k, hint in hints.items()}
-    return {f.name: Entry(read(hints[f.name]), _dataclass_default(f)) for f in dataclasses.fields(of)}
+    return {
+        f.name: Entry(read(hints[f.name]), _dataclass_default(f)) for f in dataclasses.fields(of)
+    }
 
 
 def to_plain(value: Any) -> Any:
@@ -150,7 +165,9 @@ def to_plain(value: Any) -> Any:
 _KIND_ENTRIES: dict[str, tuple[registry.Kind, dict[str, Entry]]] = {}
 
 
-def _compound(annotation: Any, origin: Any, args: tuple[Any, ...], marks: tuple[Any, ...]) -> Schema:
+def _compound(
+    annotation: Any, origin: Any, args: tuple[Any, ...], marks: tuple[Any, ...]
+) -> Schema:
     container = origin or annotation
     if not isinstance(container, type):
         return Anything()
@@ -166,7 +183,7 @@ def _compound(annotation: Any, origin: Any, args: tuple[Any, ...], marks: tuple[
 
 
 def _may_miss(of: Any, key: str, hint: Any) -> bool:
-    """Return whether a TypedDict's key may be left out; `__required_keys__` misses markers in annotations kept as text."""
+    """Return whether a TypedDict's key may be missing; `__required_keys__` overlooks markers in text annotations."""
     origin = get_origin(hint)
     return origin is NotRequired or (origin is not Required and key not in of.__required_keys__)
 

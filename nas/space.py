@@ -28,7 +28,7 @@ __all__ = ["Space", "load_space", "parse", "published", "spaces"]
 
 @dataclass(frozen=True)
 class Space(Template):
-    """Plain data with open nodes (`nas.tree`), and the trees that `use` names; `places` says where parts of it stand."""
+    """Plain data with open nodes (`nas.tree`), and the trees that `use` names; `places` says where its parts stand."""
 
     name: str = ""
     places: Places = field(default_factory=Places, repr=False, compare=False)
@@ -41,7 +41,7 @@ class Space(Template):
 
     @cached_property
     def digest(self) -> str:
-        """12 hexadecimal digits that change when the space changes: the order of options counts, that of fields does not."""
+        """12 hexadecimal digits that change with the space; the order of options counts, that of fields does not."""
         text = json.dumps(_ordered([self.tree, dict(self.lets)]), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

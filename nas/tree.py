@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -162,7 +162,7 @@ def plain(tree: Any) -> Any:
         case Choice(options, None):
             return {"choice": [plain(o) for o in options]}
         case Choice(options, names):
-            return {"choice": {n: plain(o) for n, o in zip(names, options, strict=True)}}
+            return {"choice": {n: plain(o) for n, o in zip(names or (), options, strict=True)}}
         case Use(name):
             return {"use": name}
         case Repeat(count, item):
@@ -177,11 +177,11 @@ def plain(tree: Any) -> Any:
 def is_ordered(options: Sequence[Any]) -> bool:
     """Return whether options are numbers in increasing order: a sampler may then treat the index as a number."""
     numbers = all(isinstance(o, int | float) and not isinstance(o, bool) for o in options)
-    return numbers and all(a < b for a, b in zip(options, options[1:], strict=False))
+    return numbers and all(a < b for a, b in pairwise(options))
 
 
 def nodes(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every open node with its place in the file: `[]` stands for any item of a repeat, `.*` for any source of a pick."""
+    """Yield every open node with its place in the file: `[]` is any item of a repeat, `.*` any source of a pick."""
     if isinstance(tree, OPEN):
         yield path, tree
     match tree:
@@ -208,7 +208,9 @@ def uses(tree: Any) -> set[str]:
 
 
 @lru_cache(maxsize=4096)
-def _combinations(sources: tuple[str, ...], count: int) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+def _combinations(
+    sources: tuple[str, ...], count: int
+) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
     ways = tuple(combinations(sources, count))
     return ways, tuple("+".join(way) for way in ways)
 

@@ -9,10 +9,23 @@ from typing import Any
 from nas import registry, schema
 from nas.complete import complete, item_rule, op_rule
 from nas.errors import SpaceError, suggest
-from nas.grammar import NOT_FIELDS, check_overlaps
+from nas.grammar import NOT_FIELDS
 from nas.legal import expected, wrong_kind, wrong_scalar
 from nas.places import Places, Problems, brief
-from nas.schema import Anything, Either, Entry, Items, Named, OneOf, Record, Row, Scalar, Schema, Spec
+from nas.rules import check_overlaps
+from nas.schema import (
+    Anything,
+    Either,
+    Entry,
+    Items,
+    Named,
+    OneOf,
+    Record,
+    Row,
+    Scalar,
+    Schema,
+    Spec,
+)
 from nas.tree import OPEN, Choice, Pick, Repeat, Template, Use, Walk, branch_path, counts, under
 
 
@@ -24,7 +37,8 @@ def validate(template: Template, places: Places, root: str = schema.ROOT) -> Non
     """
     entries = schema.kind_entries(root)
     if entries is None:
-        raise SpaceError(f"no kind is registered as {root!r}, whose fields are a file's top-level keys; {suggest(root, registry.names())}")
+        what = f"no kind is registered as {root!r}, whose fields are a file's top-level keys"
+        raise SpaceError(f"{what}; {suggest(root, registry.names())}")
     problems = Problems()
     checking = _Checking(template.lets, places, problems)
     checking.fields(f"top-level key of a {root}", entries, template.tree, "")
@@ -64,7 +78,9 @@ class _Checking:
             case Record() | Named():
                 self._mapping(rule, tree, path)
 
-    def fields(self, what: str, entries: Mapping[str, Entry], tree: dict[str, Any], path: str) -> None:
+    def fields(
+        self, what: str, entries: Mapping[str, Entry], tree: dict[str, Any], path: str
+    ) -> None:
         """Check a mapping with known keys; `what` a key of it is called."""
         for name, value in tree.items():
             if name in entries:
@@ -75,7 +91,11 @@ class _Checking:
                 self.problems.add(self.places.key(under(path, name)), under(path, name), text)
         for name, entry in entries.items():
             if name not in tree and entry.is_required:
-                self.problems.add(self.places.key(path), under(path, name), f"missing; expected {expected(entry.schema)}")
+                self.problems.add(
+                    self.places.key(path),
+                    under(path, name),
+                    f"missing; expected {expected(entry.schema)}",
+                )
 
     def _open(self, rule: Schema, node: Any, path: str) -> None:
         match node:
@@ -106,7 +126,10 @@ class _Checking:
             elif mapping := _first(rule, Record, Named, Anything):
                 self.check(mapping, {name: option}, path)
         if spec is None and _first(rule, Record, Named, Anything) is None:
-            self.fail(path, f"expected {expected(rule)}, got a choice of kinds: {', '.join(node.names or ())}")
+            self.fail(
+                path,
+                f"expected {expected(rule)}, got a choice of kinds: {', '.join(node.names or ())}",
+            )
 
     def _repeat(self, rule: Schema, node: Repeat, path: str) -> None:
         if not self._takes_list(rule, path, counts(node, self.lets), "a repeat"):
@@ -121,7 +144,10 @@ class _Checking:
         if fitting is None:
             self.fail(path, f"expected {expected(rule)}, got {what}, which makes a list")
         elif isinstance(fitting, Row) and set(sizes) != {len(fitting.items)}:
-            self.fail(path, f"expected {expected(rule)}, got {what} of {' or '.join(map(str, sizes))} items")
+            self.fail(
+                path,
+                f"expected {expected(rule)}, got {what} of {' or '.join(map(str, sizes))} items",
+            )
             return False
         return fitting is not None
 
@@ -146,10 +172,17 @@ class _Checking:
             ((name, fields),) = tree.items()
             self._kind(slot, name, fields, under(path, name))
         elif isinstance(tree, dict) and tree:
-            self.fail(path, f"expected {expected(Spec(slot))}, got {len(tree)} keys: {', '.join(tree)}; to search, write {{choice: ...}}")
+            got = f"{len(tree)} keys: {', '.join(tree)}"
+            self.fail(
+                path,
+                f"expected {expected(Spec(slot))}, got {got}; to search, write {{choice: ...}}",
+            )
         else:
             hint = f"; write {{{tree}: {{}}}}" if isinstance(tree, str) else ""
-            self.fail(path, f"expected {expected(Spec(slot))}, got {brief(tree)}{hint}; {suggest(tree, registry.names(slot))}")
+            self.fail(
+                path,
+                f"expected {expected(Spec(slot))}, got {brief(tree)}{hint}; {suggest(tree, registry.names(slot))}",
+            )
 
     def _kind(self, slot: str, name: str, fields: Any, path: str) -> None:
         """Check one kind and its fields, at the path of its fields."""
@@ -177,7 +210,7 @@ class _Checking:
                 self.check(rule.value, value, under(path, name))
 
     def _either(self, rule: Schema, options: tuple[Schema, ...], tree: Any, path: str) -> None:
-        """Check against several rules: the errors of the one that fits best, or that none of them takes such a value."""
+        """Check against several rules; report the errors of the one that fits best, or that none of them fits."""
         found: list[Problems] = []
         for option in options:
             trial = _Checking(self.lets, self.places, Problems())
