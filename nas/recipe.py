@@ -10,9 +10,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
-
-from nas.errors import RecipeError, suggest
+from nas.document import read_file
+from nas.errors import RecipeError, SpaceError, suggest
 from nas.fields import Positive, Range, Ratio, Share
 
 Size = tuple[Positive, Positive]
@@ -52,33 +51,24 @@ class Recipe:
     photometric: Share = 0.3
 
     def __post_init__(self) -> None:
-        for name, hint in _hints().items():
-            try:
-                object.__setattr__(self, name, _closed(hint, getattr(self, name)))
-            except ValueError as error:
-                raise RecipeError(f"recipe: {name}: {error}") from None
+        for name in _hints():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), "recipe"))
         if self.scale[0] > self.scale[1]:
             raise RecipeError(f"recipe: scale: expected (smallest, largest), got {self.scale}")
 
     @classmethod
     def of(cls, source: Mapping[str, Any] | str | Path | None = None, **overrides: Any) -> Recipe:
-        """Return the recipe of a mapping or a YAML file, with `overrides` on top; those that are None leave it alone.
+        """Return the recipe of a mapping or a YAML file, with `overrides` on top; None overrides nothing.
 
-        Raises RecipeError naming the file, the field and the closest known field.
+        Raises RecipeError naming the place in the file, the field and the closest known field.
         """
-        name = str(source) if isinstance(source, str | Path) else "recipe"
-        given = _read(Path(source)) if isinstance(source, str | Path) else dict(source or {})
-        given |= {key: value for key, value in overrides.items() if value is not None}
-        known = _hints()
-        for key in given:
-            if key not in known:
-                raise RecipeError(
-                    f"{name}: no field of a recipe is called {key!r}; {suggest(key, known)}"
-                )
-        try:
-            return cls(**given)
-        except RecipeError as error:
-            raise RecipeError(str(error).replace("recipe", name, 1)) from None
+        given: dict[str, Any] = {}
+        for key, (value, place) in _entries(source).items():
+            given[key] = _checked(key, value, place)
+        for key, value in overrides.items():
+            if value is not None:
+                given[key] = _checked(key, value, "recipe")
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for YAML and JSON, every field written out; `Recipe.of` reads it back."""
@@ -92,21 +82,34 @@ def _hints() -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(Recipe)}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; raises RecipeError if there is none."""
+def _entries(source: Mapping[str, Any] | str | Path | None) -> dict[str, tuple[Any, str]]:
+    """Return each field's value and its place; raises RecipeError if a file holds no mapping."""
+    if not isinstance(source, str | Path):
+        return {str(key): (value, "recipe") for key, value in (source or {}).items()}
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot read the recipe: {error.strerror or error}") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from None
-    if data is None:
+        root = read_file(Path(source))
+    except SpaceError as error:
+        raise RecipeError(str(error)) from error
+    if root.data is None:
         return {}
-    if not isinstance(data, dict):
+    if not isinstance(root.data, dict):
         raise RecipeError(
-            f"{path}: expected fields of a recipe (`epochs: 100`), got {type(data).__name__}"
+            f"{root.where}: expected fields of a recipe (`epochs: 100`), got {root.plain()!r}"
         )
-    return {str(key): value for key, value in data.items()}
+    return {str(key): (value.plain(), str(value.where)) for key, value in root.data.items()}
+
+
+def _checked(name: str, value: Any, place: str) -> Any:
+    """Return a field's value in its own type; raises RecipeError with the place and what was expected."""
+    hints = _hints()
+    if name not in hints:
+        raise RecipeError(
+            f"{place}: no field of a recipe is called {name!r}; {suggest(name, hints)}"
+        )
+    try:
+        return _closed(hints[name], value)
+    except ValueError as error:
+        raise RecipeError(f"{place}: {name}: {error}") from None
 
 
 def _closed(hint: Any, value: Any) -> Any:
@@ -139,7 +142,7 @@ def _pair(hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
 
 
 def _scalar(hint: type, value: Any) -> Any:
-    """Return a bool, int or float; whole floats pass as ints, and "1e-3" as a float (YAML 1.1 reads it as text)."""
+    """Return a bool, int or float; whole floats pass as ints, and texts of numbers as numbers."""
     if hint is bool:
         if not isinstance(value, bool):
             raise ValueError(f"expected true or false, got {value!r}")

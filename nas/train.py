@@ -146,7 +146,8 @@ class _Loop:
         self.network.train()
         with closing(_taken(batches, self.per_epoch, ask)) as taken:
             for batch, target in taken:
-                self.step(step, batch, target)
+                with _explained(self.recipe):
+                    self.step(step, batch, target)
                 step, images = step + 1, images + len(batch)
         self.check(step - 1)
         if step != (epoch + 1) * self.per_epoch:
@@ -163,7 +164,7 @@ class _Loop:
         set_learning_rate(self.optimizer, learning_rate(self.recipe, step, self.steps))
         images = images.to(self.device, memory_format=self.layout)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            output = self.forward(images)
+            output = self.network(images)
         loss = self.task.loss(output, target.to(self.device), self.recipe)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -174,18 +175,6 @@ class _Loop:
             self.check(step)
         if self.ema is not None:
             self.ema.update(self.network, step)
-
-    def forward(self, images: Tensor) -> Any:
-        """Run the network; raises TrainingError where batch norm has a single value per channel."""
-        try:
-            return self.network(images)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise TrainingError(
-                f"batch norm cannot work on one value per channel ({error}); "
-                "use a batch of at least 2, or a larger crop"
-            ) from error
 
     def clip(self) -> Tensor:
         """Clip the gradients' common norm; return what it was (0 if the recipe does not clip)."""
@@ -253,6 +242,27 @@ def _taken(
 def _ask(stop: Callable[[], bool], rows: list[Row]) -> None:
     if stop():
         raise Stopped(list(rows))
+
+
+@contextmanager
+def _explained(recipe: Recipe) -> Iterator[None]:
+    """Turn what PyTorch raises for a batch that does not fit into TrainingError with what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            f"{error}: batch norm needs a batch of at least 2, or a larger crop"
+        ) from error
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(
+            error
+        ):
+            raise
+        raise TrainingError(
+            f"out of memory with a batch of {recipe.batch}; choose a smaller batch or crop"
+        ) from error
 
 
 @contextmanager
