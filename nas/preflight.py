@@ -228,8 +228,10 @@ def _chosen(within: Sequence[Drawn], drawn: Sequence[Drawn], rng: Random) -> lis
     fair = [d for d in drawn if id(d) in kept]
     picked = [("smallest", by_macs[0]), ("largest", by_macs[-1])]
     picked += [("random", d) for d in rng.sample(fair, min(len(fair), 4 * RANDOM_PROBES))]
-    different = {d.counted.digest: (role, d) for role, d in reversed(picked)}
-    return list(reversed(different.values()))[: 2 + RANDOM_PROBES]
+    different: dict[str, tuple[str, Drawn]] = {}
+    for role, drawing in picked:
+        different.setdefault(drawing.counted.digest, (role, drawing))
+    return list(different.values())[: 2 + RANDOM_PROBES]
 
 
 def _excess(drawn: Drawn, limits: Limits) -> float:
