@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from pathlib import Path
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from nas.architecture import Architecture
+from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.errors import RunError
 from nas.evaluators import evaluator
 from nas.evaluators.splits import Splits, Warm
 from nas.job import Job
 from nas.network import Network, build
 from nas.recipe import Recipe
 from nas.registry import domain
-from nas.train import Stopped, score, train
+from nas.train import State, Stopped, score, train
+
+CHECKPOINT = "trial.pt"
 
 
 @evaluator("short_training")
 class ShortTraining:
-    """Trains with the job's recipe; yields each epoch, then the scores of the last epoch's weights."""
+    """Trains with the job's recipe; yields each epoch, then the scores of the last epoch's weights.
+
+    Where the job has a folder, each epoch leaves a checkpoint there, from which the same job goes on after a kill; who
+    owns the folder removes it.
+    """
 
     def __init__(self) -> None:
         self._warm = Warm()
@@ -45,6 +55,9 @@ def trained(
 ) -> Iterator[Mapping[str, Any]]:
     """Train `network` on the part to train on; yield a row per epoch."""
     recipe = Recipe.of(job.recipe)
+    checkpoint = None if job.folder is None else job.folder / CHECKPOINT
+    start = _found(checkpoint)
+    yield from start.rows if start else ()
     yield from train(
         network,
         splits.task,
@@ -55,8 +68,19 @@ def trained(
         steps_per_epoch=len(splits.train) // recipe.batch,
         seed=job.seed,
         device=job.device,
+        start=start,
         stop=stop,
+        keep=None if checkpoint is None else lambda state: save_checkpoint(checkpoint, state),
     )
+
+
+def _found(checkpoint: Path | None) -> State | None:
+    """Return the state that an earlier, killed worker has left; a damaged one is as good as none."""
+    if checkpoint is None or not checkpoint.is_file():
+        return None
+    with suppress(RunError):
+        return load_checkpoint(checkpoint)
+    return None
 
 
 def until(stop: Callable[[], bool], batches: Iterable[Any]) -> Iterator[Any]:
