@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from search_spaces.data.fit import resize_image, resize_mask
+from search_spaces.data.fit import mirrored, resize_image, resize_mask
 
 
 class Augmentation(Protocol):
@@ -60,12 +60,14 @@ def view(
     (height, width), (crop_height, crop_width) = source[1].shape, target[1].shape
     rows = draw_span(rng, height, crop_height, scale)
     columns = draw_span(rng, width, crop_width, scale)
-    step = -1 if rng.random() < recipe.flip else 1
     size = (rows.until - rows.at, columns.until - columns.at)
     seen = np.s_[rows.start : rows.stop, columns.start : columns.stop]
     filled = np.s_[rows.at : rows.until, columns.at : columns.until]
-    target[0][:, ::step][filled] = resize_image(source[0][seen], size)
-    target[1][:, ::step][filled] = resize_mask(source[1][seen], size)
+    image, mask = resize_image(source[0][seen], size), resize_mask(source[1][seen], size)
+    if rng.random() < recipe.flip:
+        image, mask = mirrored(image), mask[:, ::-1]
+    target[0][filled] = image
+    target[1][filled] = mask
 
 
 def draw_light(

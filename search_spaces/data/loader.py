@@ -96,7 +96,7 @@ def _augmented(
 ) -> Raw:
     crop = recipe.crop or prepared.size
     images = np.empty((len(chosen), *crop, 3), np.uint8)
-    images[:] = np.array(PADDING, np.uint8)
+    images[:] = np.full((crop[1], 3), PADDING, np.uint8)
     masks = np.full((len(chosen), *crop), IGNORE, np.uint8)
     for i, sample in enumerate(chosen):
         view(rng, recipe, (prepared.images[sample], prepared.masks[sample]), (images[i], masks[i]))

@@ -130,11 +130,10 @@ def clouds(rng: Generator, height: int, width: int, cells: int) -> Floats:
         max(2, round(cells * side / max(height, width)) + 1) for side in (height, width)
     )
     grid = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
-    noise: Floats = _ramp(height, rows) @ grid @ _ramp(width, columns).T
-    return noise
+    return np.asarray(_ramp(height, rows) @ grid @ _ramp(width, columns).T, np.float32)
 
 
 def _ramp(pixels: int, knots: int) -> Floats:
     """Return the weights (pixels, knots) that interpolate linearly between knots."""
     position = np.linspace(0, knots - 1, pixels)[:, None]
-    return np.maximum(0, 1 - np.abs(position - np.arange(knots))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(position - np.arange(knots))), np.float32)
