@@ -46,6 +46,7 @@ class App(click.RichGroup):
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"nas.cli.{name}").command
+        command.name = name
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

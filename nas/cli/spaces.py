@@ -66,7 +66,8 @@ def size_text(size: int) -> str:
 
 
 def _spaces() -> list[dict[str, Any]]:
-    from nas.space import load_space, spaces
+    from nas.library import spaces
+    from nas.space import load_space
 
     rows = []
     for name, path in sorted(spaces().items()):
@@ -79,8 +80,9 @@ def _spaces() -> list[dict[str, Any]]:
 
 
 def _architectures() -> list[dict[str, Any]]:
-    from nas.architecture import load_architecture, published
+    from nas.architecture import load_architecture
     from nas.cost import cost
+    from nas.library import published
 
     rows = []
     for name, path in sorted(published().items()):

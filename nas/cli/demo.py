@@ -1,0 +1,162 @@
+"""`nas demo`: the whole way on built-in data, in about five minutes on two cores."""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from nas.cli.app import INTERRUPTED
+from nas.cli.command import Command
+from nas.cli.output import console
+from nas.errors import RunError
+from nas.problem import parse_budget
+
+if TYPE_CHECKING:
+    from nas.front import Front
+    from nas.run import Run
+
+DATA = "street:images=160,val=40,size=64x128"
+SIZE = (64, 128)
+PICTURES = 6
+EPOCHS = 3
+SEARCH_SHARE = 0.55
+"""Share of the demo's time that the search may take; the rest is retraining."""
+
+
+@click.command(cls=Command, examples=("nas demo", "nas demo --budget 1m --run results/quick"))
+@click.option("--budget", default="4m", metavar="TIME", help="About how long search and retraining may take.")
+@click.option(
+    "--run",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder for the results; it must be new.",
+    show_default="results/demo, or the next free number",
+)
+@click.option("--seed", type=int, default=0, help="Another seed is another search.")
+def command(budget: str, folder: Path | None, seed: int) -> None:
+    """Search, front, retraining, export and pictures, on built-in street scenes.
+
+    Everything that it does is one of the other commands, which it prints as it goes.
+    """
+    seconds = parse_budget(budget).seconds
+    if seconds is None:
+        raise click.UsageError(f"--budget {budget!r}: the demo takes a time, e.g. 4m")
+    place = folder or next_free(Path("results/demo"))
+    run = _search(place, SEARCH_SHARE * seconds, seed)
+    found = _front(run)
+    if not found.rows:
+        raise RunError(f"{budget} is too short on this machine for even one network; nas demo --budget 15m")
+    weights = _retrain(run, found, (1 - SEARCH_SHARE) * seconds, seed)
+    exported = _export(run, found, weights)
+    overlays = _predict(run, weights)
+    _summary(run, exported, overlays)
+
+
+def next_free(folder: Path) -> Path:
+    """Return `folder`, or the first of folder-2, folder-3, ... that does not exist."""
+    names = (folder if n == 1 else folder.with_name(f"{folder.name}-{n}") for n in count(1))
+    return next(path for path in names if not path.exists())
+
+
+def _step(number: int, what: str, same: str) -> None:
+    console().print(f"\n[bold]{number}. {what}[/bold]  [dim]{same}[/dim]")
+
+
+def _search(place: Path, seconds: float, seed: int) -> Run:
+    from nas.recipe import Recipe
+    from nas.search import search
+
+    _step(1, "Search", f"nas search tiny --data {DATA} --epochs {EPOCHS} --budget {seconds:.0f}s --run {place}")
+    run = search(
+        "tiny", data=DATA, size=SIZE, recipe=Recipe(epochs=EPOCHS), budget=f"{seconds:.0f}s", seed=seed, run=place
+    )
+    if run.ended == "interrupted":
+        click.echo(f"go on with\n  {run.resume_command}", err=True)
+        sys.exit(INTERRUPTED)
+    return run
+
+
+def _front(run: Run) -> Front:
+    from nas.cli.front import show, write
+    from nas.front import front
+
+    _step(2, "Front", f"nas front {run.folder}")
+    found = front(run)
+    write(found)
+    show(found)
+    return found
+
+
+def _retrain(run: Run, found: Front, seconds: float, seed: int) -> Path:
+    """Retrain the knee; return its weights."""
+    from nas.cli.epochs import shown_epochs
+    from nas.front import pick
+    from nas.retrain import retrain
+
+    _step(3, "Retrain the knee", f"nas retrain {run.folder} knee --budget {seconds:.0f}s")
+    (architecture,) = pick(run, "knee")
+    folder = run.folder / "retrained" / architecture.id / f"seed-{seed}"
+    with shown_epochs(architecture.id) as progress:
+        score = retrain(
+            architecture,
+            DATA,
+            folder=folder,
+            size=SIZE,
+            seed=seed,
+            budget_seconds=seconds,
+            progress=progress,
+            cache=run.cache,
+        )
+    in_search = next(row.score for row in found.rows if row.knee)
+    click.echo(f"mIoU {score['miou']:.4f} on {score['split']}; {in_search:.4f} after the {EPOCHS} epochs of the search")
+    return folder / "weights.safetensors"
+
+
+def _export(run: Run, found: Front, weights: Path) -> Path:
+    from nas.cli.export import show
+    from nas.export import export
+    from nas.trained import Trained
+
+    _step(4, "Export and check", f"nas export {run.folder} knee")
+    trained = Trained.read(weights)
+    identity = found.knee.id if found.knee else trained.architecture.id
+    exported = export(trained.architecture, weights, trained.data, run.folder / "export" / f"{identity}.onnx")
+    show(exported)
+    return exported.path
+
+
+def _predict(run: Run, weights: Path) -> list[Any]:
+    """Save some images that no training has seen, and paint the predicted classes over them."""
+    from nas.predict import predict
+
+    pictures = run.folder / "pictures"
+    _step(5, "Pictures", f"nas predict {run.folder} knee {pictures}/*.png --out {pictures}")
+    return predict(None, weights, None, _save_images(pictures), pictures)
+
+
+def _save_images(folder: Path) -> list[Path]:
+    from PIL import Image
+
+    from nas.registry import domain
+
+    data = domain().open_data(DATA)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for sample in data.split(data.reporting)[:PICTURES]:
+        image, _ = data.read(sample)
+        files.append(folder / f"{sample.name}.png")
+        Image.fromarray(image).save(files[-1])
+    return files
+
+
+def _summary(run: Run, exported: Path, overlays: list[Any]) -> None:
+    out = console()
+    out.print("\n[bold]Done.[/bold]")
+    out.print(f"front     {run.folder / 'front.png'}  {run.folder / 'front.json'}")
+    out.print(f"ONNX      {exported}")
+    out.print(f"pictures  {overlays[0].overlay.parent}/*_overlay.png")
+    out.print("next      nas search real_time --data folder:DIR --budget 2h, with images of your own (README.md)")
