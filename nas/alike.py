@@ -33,7 +33,11 @@ def find_alike(drawer: Drawer, contexts: Sequence[Drawn], rng: Random) -> list[A
     A choice whose options all differ is settled after one context; others are tried in up to `CONTEXTS`. Raises
     PlanError for an option that fits together with nothing.
     """
-    return [a for path, places in _places(contexts).items() for a in _alike_at(drawer, path, places, rng)]
+    return [
+        a
+        for path, places in _places(contexts).items()
+        for a in _alike_at(drawer, path, places, rng)
+    ]
 
 
 def _places(contexts: Sequence[Drawn]) -> dict[str, list[Drawn]]:
@@ -52,7 +56,9 @@ def _alike_at(drawer: Drawer, path: str, places: Sequence[Drawn], rng: Random) -
     digests = _digests(drawer, path, places, rng)
     never = [name for name, seen in zip(names, digests, strict=True) if not any(seen)]
     if never:
-        raise PlanError(f"{path}: {never[0]} does not fit into any of {len(places)} architectures: {drawer.broken[-1]}")
+        raise PlanError(
+            f"{path}: {never[0]} does not fit into any of {len(places)} architectures: {drawer.broken[-1]}"
+        )
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, seen in zip(names, digests, strict=True):
         groups.setdefault(seen, []).append(name)
@@ -61,7 +67,9 @@ def _alike_at(drawer: Drawer, path: str, places: Sequence[Drawn], rng: Random) -
             yield Alike(path, tuple(group), dead=len(group) == len(names))
 
 
-def _digests(drawer: Drawer, path: str, places: Sequence[Drawn], rng: Random) -> list[tuple[str, ...]]:
+def _digests(
+    drawer: Drawer, path: str, places: Sequence[Drawn], rng: Random
+) -> list[tuple[str, ...]]:
     """Return what each option makes of the contexts: digests of networks, "" where the plan does not fit."""
     options = range(len(places[0].decisions[path].options))
     seen: list[tuple[str, ...]] = [() for _ in options]

@@ -33,7 +33,9 @@ def confirm(
     with run.lock():
         found = front(run)
         if not found.rows:
-            raise RunError(f"{run.folder} has no trained network yet; go on with {run.resume_command}")
+            raise RunError(
+                f"{run.folder} has no trained network yet; go on with {run.resume_command}"
+            )
         trials = {t.number: t for t in found.trials}
         best = [trials[row.trial] for row in found.rows[: max(1, number)]]
         own = executor is None
@@ -51,7 +53,9 @@ def _train_again(
 ) -> None:
     known = read_scores(run)
     for trial in best:
-        scores = known.setdefault(trial.architecture_id, [{"seed": trial.seed, "miou": trial.values["miou"]}])
+        scores = known.setdefault(
+            trial.architecture_id, [{"seed": trial.seed, "miou": trial.values["miou"]}]
+        )
         for seed in _seeds(run, trial):
             if any(s["seed"] == seed for s in scores):
                 continue
@@ -94,5 +98,7 @@ def _trained(run: Run, executor: Executor, job: Job) -> float:
             if event.state != "complete":
                 error = event.error or {"type": event.state, "text": "it was stopped"}
                 what = f"{error['type']}: {error['text']}"
-                raise RunError(f"{run.folder}: trial {job.number} with seed {job.seed} failed again: {what}")
+                raise RunError(
+                    f"{run.folder}: trial {job.number} with seed {job.seed} failed again: {what}"
+                )
             return float(event.metrics["miou"])

@@ -31,7 +31,11 @@ def read_confirmed(run: Run) -> dict[str, Confirmed]:
     scores = {i: [s["miou"] for s in found] for i, found in read_scores(run).items()}
     spread = pooled_deviation(list(scores.values()))
     return {
-        i: Confirmed(tuple(values), spread, tuple(o for o in scores if o != i and is_alike(values, scores[o], spread)))
+        i: Confirmed(
+            tuple(values),
+            spread,
+            tuple(o for o in scores if o != i and is_alike(values, scores[o], spread)),
+        )
         for i, values in scores.items()
         if len(values) > 1
     }
@@ -47,7 +51,9 @@ def pooled_deviation(groups: Sequence[Sequence[float]]) -> float:
     free = sum(len(g) - 1 for g in groups if len(g) > 1)
     if not free:
         return 0.0
-    return math.sqrt(sum(statistics.variance(g) * (len(g) - 1) for g in groups if len(g) > 1) / free)
+    return math.sqrt(
+        sum(statistics.variance(g) * (len(g) - 1) for g in groups if len(g) > 1) / free
+    )
 
 
 def read_scores(run: Run) -> dict[str, list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from typing import Any
 from nas import pareto
 from nas.architecture import Architecture
 from nas.atomic import write_atomic
-from nas.confirmed import Confirmed, read_confirmed
+from nas.confirmed import RULE, Confirmed, read_confirmed
 from nas.errors import RunError, suggest
 from nas.problem import COSTS, show_count
 from nas.record import TrialRecord
@@ -82,7 +82,17 @@ class Front:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as it stands in `front.json`."""
         settings = self.run.settings.to_dict()
-        asked = ("space", "data", "size", "objectives", "limits", "strategy", "seed", "recipe", "split")
+        asked = (
+            "space",
+            "data",
+            "size",
+            "objectives",
+            "limits",
+            "strategy",
+            "seed",
+            "recipe",
+            "split",
+        )
         return {
             "schema": SCHEMA,
             "run": self.run.folder.name,
@@ -91,6 +101,7 @@ class Front:
             "dominated": self.dominated,
             "knee": self.knee.id if self.knee else None,
             "front": [asdict(row) for row in self.rows],
+            "notes": self.notes(),
         }
 
     def write(self) -> Path:
@@ -113,6 +124,10 @@ class Front:
     def cells(self) -> list[list[str]]:
         """Return the table's rows as text, one cell per column."""
         return [self._cells_of(row) for row in self.rows]
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the table has to know."""
+        return [RULE] if self._is_confirmed else []
 
     @property
     def _is_confirmed(self) -> bool:
@@ -169,11 +184,15 @@ def pick(run: Run | str | Path, which: str) -> list[Architecture]:
     """
     found = front(run)
     named = {"knee": [r for r in found.rows if r.knee], "best": found.rows[:1], "front": found.rows}
-    by_id = {t.architecture_id: Architecture(t.architecture) for t in found.trials if t.architecture}
+    by_id = {
+        t.architecture_id: Architecture(t.architecture) for t in found.trials if t.architecture
+    }
     if which not in named:
         return [by_id[_match(which, by_id, found)]]
     if not found.rows:
-        raise RunError(f"{found.run.folder} has no trained network yet; go on with {found.run.resume_command}")
+        raise RunError(
+            f"{found.run.folder} has no trained network yet; go on with {found.run.resume_command}"
+        )
     return [by_id[row.id] for row in named[which]]
 
 
@@ -192,7 +211,11 @@ def _retrained(run: Run, architecture_id: str) -> Retrained | None:
     for file in sorted((run.folder / "retrained" / architecture_id).glob("seed-*/score.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
         scores[int(content["seed"])] = float(content["miou"])
-    return Retrained(tuple(sorted(scores)), tuple(scores[s] for s in sorted(scores))) if scores else None
+    return (
+        Retrained(tuple(sorted(scores)), tuple(scores[s] for s in sorted(scores)))
+        if scores
+        else None
+    )
 
 
 def _score(scores: tuple[float, ...]) -> str:

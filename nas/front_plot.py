@@ -37,14 +37,33 @@ def _points(axes: Any, front: Front, cost: str) -> None:
     axes.scatter(x, y, s=18, c="0.7", label="dominated")
     rows = sorted(front.rows, key=lambda r: getattr(r, cost))
     x, y = [getattr(r, cost) for r in rows], [r.score for r in rows]
-    axes.plot(x, y, "-o", color="tab:blue", drawstyle="steps-post", markersize=6, label="front (search score)")
+    axes.plot(
+        x,
+        y,
+        "-o",
+        color="tab:blue",
+        drawstyle="steps-post",
+        markersize=6,
+        label="front (search score)",
+    )
     if (knee := front.knee) is not None:
-        axes.plot(getattr(knee, cost), knee.score, "*", color="tab:red", markersize=15, label=f"knee {knee.id}")
-    refused = [c for t in front.trials if t.outcome == "refused" and (c := getattr(t, cost)) is not None]
+        axes.plot(
+            getattr(knee, cost),
+            knee.score,
+            "*",
+            color="tab:red",
+            markersize=15,
+            label=f"knee {knee.id}",
+        )
+    refused = [
+        c for t in front.trials if t.outcome == "refused" and (c := getattr(t, cost)) is not None
+    ]
     if refused:
         low = axes.get_ylim()[0]
         label = f"refused ({len(refused)})"
-        axes.plot(refused, [low] * len(refused), "|", color="tab:orange", markersize=12, label=label)
+        axes.plot(
+            refused, [low] * len(refused), "|", color="tab:orange", markersize=12, label=label
+        )
 
 
 def _retrained(axes: Any, front: Front, cost: str) -> None:
@@ -52,7 +71,9 @@ def _retrained(axes: Any, front: Front, cost: str) -> None:
     points = [(x, score) for x, found in rows if found for score in found.scores]
     if points:
         x, y = zip(*points, strict=True)
-        axes.plot(x, y, "D", color="tab:green", fillstyle="none", label="retrained (reporting split)")
+        axes.plot(
+            x, y, "D", color="tab:green", fillstyle="none", label="retrained (reporting split)"
+        )
 
 
 def _axes(axes: Any, front: Front, cost: str) -> None:

@@ -27,7 +27,10 @@ RARE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One network that took a training and a validation step in the worker; `trial_seconds` is None where it failed."""
+    """One network that took a training and a validation step in the worker; figures are None where it failed.
+
+    `peak_bytes` is the most that the worker had held by then.
+    """
 
     role: Literal["smallest", "largest", "random"]
     architecture_id: str
@@ -73,7 +76,9 @@ class Preflight:
     @property
     def trials(self) -> int | None:
         """How many typical trials fit the budget; None where it has no end."""
-        by_time = None if self.budget.seconds is None else int(self.budget.seconds / self.trial_seconds)
+        by_time = (
+            None if self.budget.seconds is None else int(self.budget.seconds / self.trial_seconds)
+        )
         ends = [n for n in (by_time, self.budget.trials) if n is not None]
         return min(ends, default=None)
 
@@ -86,9 +91,15 @@ class Preflight:
         if self.share < RARE:
             number = f"only {self.within} of {self.drawn} random architectures"
             found.append(f"{number} are within the limits: raise a limit, or narrow the space")
-        found += [f"the {p.role} network ({p.architecture_id}) failed: {p.error}" for p in self.probes if p.error]
+        found += [
+            f"the {p.role} network ({p.architecture_id}) failed: {p.error}"
+            for p in self.probes
+            if p.error
+        ]
         if self.trials == 0:
-            found.append(f"not even one trial of {show_seconds(self.trial_seconds)} fits the budget: give it more time")
+            found.append(
+                f"not even one trial of {show_seconds(self.trial_seconds)} fits the budget: give it more time"
+            )
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,14 +114,15 @@ class Preflight:
     def _lines(self) -> Iterator[str]:
         yield f"{self.options} options planned; {self.networks} different networks in {self.drawn} random architectures"
         limits = ", ".join(f"{name} at most {show_count(cap)}" for name, cap in self.limits.items())
-        yield f"within the limits ({limits}): {self.share:.1%}" if limits else "no limits"
+        yield f"within the limits ({limits}): {self.share:.1%}" if limits else "no limits on costs"
         for name in COSTS:
             yield f"{name}: {show_count(self.smallest[name])} to {show_count(self.largest[name])} seen"
         for probe in self.probes:
             if probe.trial_seconds is not None:
                 size = f"{show_count(probe.macs)} MACs, {show_count(probe.params)} params"
-                memory = f", {probe.peak_bytes / 2**20:.0f} MiB" if probe.peak_bytes else ""
-                yield f"{probe.role} network ({size}): about {_duration(probe.trial_seconds)} a trial{memory}"
+                yield f"{probe.role} network ({size}): about {_duration(probe.trial_seconds)} a trial"
+        if peak := max((p.peak_bytes or 0 for p in self.probes), default=0):
+            yield f"memory of the worker: {peak / 2**20:.0f} MiB at most"
         if self.trials is not None:
             total = show_seconds(self.trials * self.trial_seconds)
             yield f"budget {self.budget}: about {self.trials} trials of {_duration(self.trial_seconds)} ({total})"
@@ -209,7 +221,9 @@ def run(executor: Executor, job: Job) -> Result:
 
 def _job(job: Job, number: int, drawn: Drawn) -> Job:
     text = drawn.architecture.text
-    return replace(job, number=number, architecture=text, evaluator="one_step", seconds_left=None, folder=None)
+    return replace(
+        job, number=number, architecture=text, evaluator="one_step", seconds_left=None, folder=None
+    )
 
 
 def _probe(role: Any, drawn: Drawn, result: Result, epochs: int) -> Probe:
@@ -217,11 +231,17 @@ def _probe(role: Any, drawn: Drawn, result: Result, epochs: int) -> Probe:
     if result.state != "complete":
         return Probe(*known, error=_said(result))
     m = result.metrics
-    seconds = m["build_seconds"] + epochs * m["steps"] * m["step_seconds"] + m["score_batches"] * m["score_seconds"]
+    seconds = (
+        m["build_seconds"]
+        + epochs * m["steps"] * m["step_seconds"]
+        + m["score_batches"] * m["score_seconds"]
+    )
     return Probe(*known, trial_seconds=seconds, peak_bytes=int(m["peak_bytes"]))
 
 
-def _chosen(within: Sequence[Drawn], drawn: Sequence[Drawn], rng: Random) -> list[tuple[str, Drawn]]:
+def _chosen(
+    within: Sequence[Drawn], drawn: Sequence[Drawn], rng: Random
+) -> list[tuple[str, Drawn]]:
     """Return the smallest and the largest within the limits, and some random ones, different networks all."""
     by_macs = sorted(within, key=lambda d: (d.counted.macs, d.counted.params))
     kept = {id(d) for d in within}
@@ -266,4 +286,6 @@ def _failure(result: Result) -> errors.NasError:
     kind = getattr(errors, error["type"], None)
     if isinstance(kind, type) and issubclass(kind, errors.NasError):
         return kind(error["text"])
-    return TrainingError(f"no network takes a training step: {_said(result)}\n{error.get('traceback', '')}".rstrip())
+    return TrainingError(
+        f"no network takes a training step: {_said(result)}\n{error.get('traceback', '')}".rstrip()
+    )

@@ -70,5 +70,7 @@ def show(found: Front) -> None:
     out.print(f"{found.run.folder}: trials: {counts}; {found.dominated} trained networks are dominated")
     if found.rows:
         out.print(table(found.columns(), found.cells()))
+        for note in found.notes():
+            out.print(note)
     else:
         out.print(f"no network is trained yet; go on with\n  {found.run.resume_command}")

@@ -17,7 +17,19 @@ from nas.architecture import Architecture
 from nas.errors import NasError, TrainingError, suggest
 from nas.job import Epoch, Event, Job, Result, Stop
 
-__all__ = ["EXECUTORS", "Epoch", "Event", "Executor", "Job", "Result", "Scorer", "Stop", "describe", "make", "run_job"]
+__all__ = [
+    "EXECUTORS",
+    "Epoch",
+    "Event",
+    "Executor",
+    "Job",
+    "Result",
+    "Scorer",
+    "Stop",
+    "describe",
+    "make",
+    "run_job",
+]
 
 Evaluate = Callable[[Job, Stop], Iterator[Mapping[str, Any]]]
 

@@ -21,7 +21,9 @@ class InProcessExecutor:
     def submit(self, job: Job) -> None:
         """Keep the job for the next `poll`."""
         if self._job is not None:
-            raise NasError(f"trial {self._job.number} is still out; this executor takes one job at a time")
+            raise NasError(
+                f"trial {self._job.number} is still out; this executor takes one job at a time"
+            )
         self._job, self._stopping = job, False
 
     def poll(self, timeout: float) -> Iterator[Event]:  # noqa: ARG002
@@ -29,7 +31,9 @@ class InProcessExecutor:
         if self._job is None:
             return
         epochs: list[Epoch] = []
-        result = run_job(self._job, self._score, Stop(self._asked, self._job.seconds_left), epochs.append)
+        result = run_job(
+            self._job, self._score, Stop(self._asked, self._job.seconds_left), epochs.append
+        )
         self._job = None
         yield from epochs
         yield result

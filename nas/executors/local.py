@@ -53,12 +53,16 @@ class LocalExecutor:
     def submit(self, job: Job) -> None:
         """Hand the job to the worker, starting one if need be. Raises NasError while another job is out."""
         if self._job is not None:
-            raise NasError(f"trial {self._job.number} is still out; this executor takes one job at a time")
+            raise NasError(
+                f"trial {self._job.number} is still out; this executor takes one job at a time"
+            )
         if self._worker is None or self._worker.process.poll() is not None:
             self._end_worker(0.0)
             self._worker = _Worker()
         self._job, self._epochs, self._started = job, [], time.monotonic()
-        self._give_up = None if job.seconds_left is None else self._started + job.seconds_left + GRACE_S
+        self._give_up = (
+            None if job.seconds_left is None else self._started + job.seconds_left + GRACE_S
+        )
         self._kills = _oom_kills()
         self._worker.send(job)
 
@@ -209,7 +213,9 @@ def _cause(returncode: int, oom_kills: int) -> str:
     if oom_kills > 0 and name == "SIGKILL":
         return "out of memory: the kernel killed the worker process (SIGKILL)"
     if name == "SIGKILL":
-        return "the worker process was killed (SIGKILL): by hand, or by the kernel for want of memory"
+        return (
+            "the worker process was killed (SIGKILL): by hand, or by the kernel for want of memory"
+        )
     return f"the worker process crashed in native code ({name})"
 
 

@@ -73,7 +73,12 @@ scores = st.tuples(st.integers(0, 20).map(lambda n: n / 20), st.integers(1, 20))
 def record_of(number, miou, macs):
     name = architecture(number).id
     return TrialRecord(
-        number, "complete", architecture_id=name, macs=macs, params=1, values={"miou": miou, "macs": macs}
+        number,
+        "complete",
+        architecture_id=name,
+        macs=macs,
+        params=1,
+        values={"miou": miou, "macs": macs},
     )
 
 
@@ -100,7 +105,9 @@ def run(tmp_path, made):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("made") / "r", SCORED, refused=[5000, 6000], limit=1000).folder
+    return make_run(
+        tmp_path_factory.mktemp("made") / "r", SCORED, refused=[5000, 6000], limit=1000
+    ).folder
 
 
 def test_the_table(run):
@@ -167,11 +174,17 @@ def test_retrained_scores_stand_beside_those_of_the_search(run):
 def test_what_cannot_be_told_apart_is_marked(run):
     ids = [architecture(n).id for n in range(3)]
     values = {ids[2]: [0.72, 0.70, 0.74], ids[1]: [0.70, 0.72, 0.71], ids[0]: [0.5, 0.52, 0.48]}
-    write_scores(run, {i: [{"seed": s, "miou": v} for s, v in enumerate(vs)] for i, vs in values.items()})
+    write_scores(
+        run, {i: [{"seed": s, "miou": v} for s, v in enumerate(vs)] for i, vs in values.items()}
+    )
     found = read_confirmed(run)
     spread = statistics.fmean(statistics.variance(v) for v in values.values()) ** 0.5
     assert [c.spread for c in found.values()] == pytest.approx([spread] * 3)
-    assert {i: c.alike for i, c in found.items()} == {ids[2]: (ids[1],), ids[1]: (ids[2],), ids[0]: ()}
+    assert {i: c.alike for i, c in found.items()} == {
+        ids[2]: (ids[1],),
+        ids[1]: (ids[2],),
+        ids[0]: (),
+    }
     table = front(run)
     assert table.columns()[-3:] == [">confirmed", "cannot be told from", ""]
     assert table.cells()[2][-3:] == ["0.5000 ± 0.0200 (3)", "", ""]
@@ -191,5 +204,3 @@ def test_the_plot_is_a_picture(run, tmp_path):
     assert file == found.run.folder / "front.png"
     assert file.read_bytes()[:4] == b"\x89PNG"
     assert plot(found, tmp_path / "a" / "b.svg").read_text().startswith("<?xml")
-
-

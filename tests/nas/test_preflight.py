@@ -67,7 +67,11 @@ def test_two_options_of_three_that_are_one_network():
 
 def test_a_choice_in_a_dead_branch_is_dead_and_the_branch_is_not():
     blind = "{choice: [4, 5]}"
-    space = parse((HAND_MADE % blind).replace("{fpn: {", "{choice: {none: {}, fpn: {").replace("8}}", "8}}}", 1))
+    space = parse(
+        (HAND_MADE % blind)
+        .replace("{fpn: {", "{choice: {none: {}, fpn: {")
+        .replace("8}}", "8}}}", 1)
+    )
     assert alike_in(space) == []
 
 
@@ -77,7 +81,9 @@ def test_a_space_without_dead_options():
 
 
 def test_an_option_that_fits_nowhere_is_named():
-    space = parse((HAND_MADE % 4).replace("{basic: {}}", "{choice: {basic: {}, conv: {groups: 3}}}", 1))
+    space = parse(
+        (HAND_MADE % 4).replace("{basic: {}}", "{choice: {basic: {}, conv: {groups: 3}}}", 1)
+    )
     with pytest.raises(PlanError, match=r"blocks\[0\]: conv does not fit"):
         alike_in(space)
 
@@ -113,7 +119,15 @@ def test_limits_that_no_draw_keeps_are_reached_by_descending():
 def job_for(tmp_path, **fields):
     recipe = {"epochs": 3, "batch": 2}
     data = "street:images=12,size=32x64"
-    job = Job(number=0, architecture="", seed=0, data=data, size=SIZE, recipe=recipe, cache=tmp_path / "cache")
+    job = Job(
+        number=0,
+        architecture="",
+        seed=0,
+        data=data,
+        size=SIZE,
+        recipe=recipe,
+        cache=tmp_path / "cache",
+    )
     return replace(job, **fields)
 
 
@@ -133,7 +147,9 @@ def test_a_preflight_times_trials_in_the_worker(tmp_path, worker):
     roles = [p.role for p in found.probes]
     assert roles[:2] == ["smallest", "largest"]
     assert set(roles[2:]) == {"random"}
-    assert all(p.trial_seconds > 0 and p.peak_bytes > 2**20 and p.macs <= 700_000 for p in found.probes)
+    assert all(
+        p.trial_seconds > 0 and p.peak_bytes > 2**20 and p.macs <= 700_000 for p in found.probes
+    )
     assert found.probes[0].macs < found.probes[1].macs
     assert len({p.architecture_id for p in found.probes}) == len(found.probes)
     assert (found.options, found.alike, found.broken) == (15, (), ())

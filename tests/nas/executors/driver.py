@@ -25,7 +25,12 @@ def main():
 def job(plugin, how):
     recipe = {"how": how}
     return Job(
-        number=0, architecture="{}", seed=0, evaluator="misbehaving", recipe=recipe, plugins=(plugin,)
+        number=0,
+        architecture="{}",
+        seed=0,
+        evaluator="misbehaving",
+        recipe=recipe,
+        plugins=(plugin,),
     )
 
 

@@ -48,4 +48,8 @@ class Misbehaving:
             WAYS[how](stop)
         if stop():
             return
-        yield {"miou": float("nan") if how == "nan" else 0.25, "pid": os.getpid(), "jobs": self.jobs}
+        yield {
+            "miou": float("nan") if how == "nan" else 0.25,
+            "pid": os.getpid(),
+            "jobs": self.jobs,
+        }
