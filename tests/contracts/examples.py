@@ -74,7 +74,10 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
     "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
-    "deeplabv3plus": [{"width": 8, "low_level": 4}, {"width": 8, "separable": True, "low_stride": 8}],
+    "deeplabv3plus": [
+        {"width": 8, "low_level": 4},
+        {"width": 8, "separable": True, "low_stride": 8},
+    ],
     "semantic_fpn": [{"width": 8}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
 }
@@ -158,7 +161,8 @@ def wider(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        k: 2 * v if k in WIDTHS and isinstance(v, int | float) else wider(v) for k, v in value.items()
+        k: 2 * v if k in WIDTHS and isinstance(v, int | float) else wider(v)
+        for k, v in value.items()
     }
 
 

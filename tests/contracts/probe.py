@@ -28,7 +28,9 @@ class Case:
 
     def __str__(self) -> str:
         fields = {**self.example.fields, **self.place}
-        return f"{self.kind.name}({', '.join(f'{k}={v}' for k, v in fields.items())})".replace(" ", "")
+        return f"{self.kind.name}({', '.join(f'{k}={v}' for k, v in fields.items())})".replace(
+            " ", ""
+        )
 
     @property
     def stride(self) -> int:
@@ -40,7 +42,9 @@ class Case:
     def leaf(self, size: tuple[int, int], factor: int = 1) -> Leaf:
         """Measured on an image of this size; channels and width times `factor`, the image's three stay."""
         place = {k: v * factor if k == "width" else v for k, v in self.place.items()}
-        shapes = tuple((c if s == 1 and c == 3 else c * factor, *ceil(size, s)) for c, s in self.example.inputs)
+        shapes = tuple(
+            (c if s == 1 and c == 3 else c * factor, *ceil(size, s)) for c, s in self.example.inputs
+        )
         names = ("near", "far") if form(self.kind.make) == "named" else None
         return measure(self.kind, {**self.example.fields, **place}, shapes, names)
 
@@ -78,3 +82,8 @@ def cases() -> Iterator[Case]:
         for example in examples:
             for place in places(kind, example):
                 yield Case(kind, example, place)
+
+
+def one_place_each(every: list[Case]) -> Iterator[Case]:
+    """The last place of every example: what takes seconds per case need not run them all."""
+    yield from {id(case.example): case for case in every}.values()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,9 @@ def test_a_training_step_reaches_every_parameter(tree: Any) -> None:
     assert {name: tuple(x.shape) for name, x in out.aux.items()} == {"aux.stage3": (2, 5, 97, 131)}
     loss = out.logits.square().mean() + sum(x.square().mean() for x in out.aux.values())
     loss.backward()
-    assert not [n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not [
+        n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ]
 
 
 @every_tree
@@ -101,14 +102,12 @@ def test_a_wider_twin_has_the_same_parameter_names(tree: Any) -> None:
 @pytest.mark.full
 @every_tree
 def test_onnx_equals_the_network_at_another_size(tree: Any, tmp_path: Path) -> None:
-    size = (1024, 1088)  # more than one pixel at P9: maps of one pixel would fix the size
+    size = (576, 640)  # more than one pixel at P9: maps of one pixel would fix the size
     network = build(tree, size).eval()
     path, onnx = tmp_path / "network.onnx", find("onnx")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        onnx.write(network, image(size), path, dynamic=True, metadata={})
+    onnx.write(network, image(size), path, dynamic=True, metadata={})
     run = onnx.open(path, threads=1)
-    for other, batch in (((97, 131), 2), ((64, 96), 1), ((640, 577), 1)):
+    for other, batch in (((97, 131), 2), ((640, 577), 1)):
         with torch.no_grad():
             expected = network(image(other, batch))
         torch.testing.assert_close(run(image(other, batch)), expected, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,44 @@
+"""The published spaces: what is in them plans, and they are as large and as varied as they say."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from nas.choosers import random_chooser, replay
+from nas.cost import Counter
+from nas.cover import cover
+from nas.resolve import resolve
+from nas.space import load_space, spaces
+
+SIZES = {"tiny": (64, 128), "real_time": (64, 128)}
+
+
+def test_every_published_space_is_tested_here() -> None:
+    assert set(spaces()) == set(SIZES)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_option_plans(name: str) -> None:
+    space, counter = load_space(name), Counter(SIZES[name])
+    for decisions in cover(space):
+        assert counter.count(resolve(space, replay(decisions))).macs > 0
+
+
+def test_tiny_can_be_listed_and_its_costs_spread_by_five() -> None:
+    space, counter = load_space("tiny"), Counter(SIZES["tiny"])
+    counted = [counter.count(a) for a in space.enumerate()]
+    assert len(counted) == space.size() == 144
+    assert len({c.digest for c in counted}) == 144
+    macs = [c.macs for c in counted]
+    assert max(macs) >= 5 * min(macs)
+
+
+def test_real_time_is_large_and_half_of_it_is_within_five_gmacs() -> None:
+    space, counter = load_space("real_time"), Counter((512, 1024))
+    assert space.size() > 10**12
+    assert space.options()
+    drawn = [resolve(space, random_chooser(Random(seed))) for seed in range(30)]
+    within = sum(counter.count(a).macs <= 5e9 for a in drawn)
+    assert 5 <= within <= 25
