@@ -12,13 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nas.checkpoint import load_checkpoint
 from nas.cost import cost
-from nas.errors import RunError, TrainingError
+from nas.errors import DataError, RunError, TrainingError
 from nas.evaluate import restore
+from nas.retrain import retrain
 from nas.train import Stopped
 from nas.weights import read_about
 from tests.nas.retraining import ARCHITECTURE, RECIPE, again
@@ -150,9 +153,9 @@ def test_a_budget_chooses_the_epochs_and_a_resumed_run_keeps_them(tmp_path: Path
     start = time.monotonic()
     asked = iter([False] * 8)
     with pytest.raises(Stopped):
-        again(tmp_path, budget_seconds=4.0, stop=lambda: next(asked, True))
+        again(tmp_path, budget_seconds=3.0, stop=lambda: next(asked, True))
     planned = json.loads((tmp_path / "retrain.json").read_text())["epochs"]
-    score = again(tmp_path, resume=True, budget_seconds=4.0)
+    score = again(tmp_path, resume=True, budget_seconds=3.0)
     assert score["planned_epochs"] == planned > 4
     assert score["cut_by_budget"] == (score["epochs"] < planned)
     assert time.monotonic() - start < 12
@@ -161,6 +164,53 @@ def test_a_budget_chooses_the_epochs_and_a_resumed_run_keeps_them(tmp_path: Path
 def test_a_budget_that_is_gone_at_once(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the budget ended within the first epoch"):
         again(tmp_path, budget_seconds=0.001)
+
+
+def test_a_machine_that_slows_down_ends_at_the_budget_with_the_last_full_epoch(
+    tmp_path: Path,
+) -> None:
+    score = again(tmp_path, budget_seconds=3.0, progress=lambda _: time.sleep(1.0))
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert score["cut_by_budget"]
+    assert 1 <= score["epochs"] == state.epoch < score["planned_epochs"]
+    weights = restore(None, tmp_path / "weights.safetensors")[0].state_dict()
+    assert state.ema is not None
+    assert all(torch.equal(state.ema[name], value) for name, value in weights.items())
+    assert again(tmp_path, budget_seconds=3.0, resume=True) == score
+
+
+def test_one_training_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def second(_: dict[str, Any]) -> None:
+        with pytest.raises(RunError, match="another process is training in this folder") as error:
+            again(tmp_path, resume=True)
+        told.append(str(error.value))
+
+    again(tmp_path, recipe=replace(RECIPE, epochs=1), progress=second)
+    assert len(told) == 1
+
+
+def test_a_broken_image_to_report_on_shows_before_the_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for kind in ("images", "masks"):
+            (tmp_path / part / kind).mkdir(parents=True)
+            for name in "abcd":
+                pixels = rng.integers(0, 2, (32, 64), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / kind / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("road\nsky\n")
+    (tmp_path / "val" / "images" / "c.png").write_bytes(b"broken")
+    rows: list[Any] = []
+    with pytest.raises(DataError, match=r"c\.png"):
+        retrain(
+            ARCHITECTURE,
+            f"folder:{tmp_path}",
+            folder=tmp_path / "r",
+            recipe=RECIPE,
+            progress=rows.append,
+        )
+    assert rows == []
 
 
 @pytest.mark.full

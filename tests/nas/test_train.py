@@ -171,6 +171,33 @@ def test_batch_of_one_on_one_pixel_says_what_to_do() -> None:
         list(train(toy(), TASK, source, RECIPE, steps_per_epoch=1, seed=1, device="cpu"))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_says_what_to_do(error: RuntimeError) -> None:
+    class Huge(type(toy())):  # type: ignore[misc]
+        def forward(self, image: torch.Tensor) -> Any:
+            raise error
+
+    with pytest.raises(
+        TrainingError, match="out of memory with a batch of 2; choose a smaller batch or crop"
+    ):
+        run(Huge())
+
+
+def test_other_errors_of_a_network_pass_through() -> None:
+    class Wrong(type(toy())):  # type: ignore[misc]
+        def forward(self, image: torch.Tensor) -> Any:
+            return image @ torch.zeros(7, 7)
+
+    with pytest.raises(RuntimeError, match="size"):
+        run(Wrong())
+
+
 def test_score_keeps_the_mode() -> None:
     network = toy().train()
     result = score(network, TASK, batches(0))
