@@ -20,11 +20,8 @@ RECIPE = Recipe(epochs=4, batch=4, ema=0.9, lr=0.01)
 
 
 def again(folder: Path, resume: bool = False, **more: Any) -> dict[str, Any]:
-    return retrain(
-        ARCHITECTURE,
-        DATA,
-        **{"folder": folder, "recipe": RECIPE, "seed": 3, "resume": resume} | more,
-    )
+    settings: dict[str, Any] = {"folder": folder, "recipe": RECIPE, "seed": 3, "resume": resume}
+    return retrain(ARCHITECTURE, DATA, **(settings | more))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def test_weights_come_back_with_what_they_are(tmp_path: Path) -> None:
 
 def test_weights_of_tied_modules(tmp_path: Path) -> None:
     network, twin = toy(seed=1), toy(seed=2)
-    network.again, twin.again = network.conv, twin.conv  # type: ignore[assignment]
+    network.again, twin.again = network.conv, twin.conv
     save_weights(tmp_path / "w.safetensors", network, {})
     assert torch.equal(
         load_weights(twin, tmp_path / "w.safetensors").conv.weight, network.conv.weight
