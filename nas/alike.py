@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from nas.draws import Drawer, Drawn, at_random
@@ -11,6 +11,10 @@ from nas.errors import PlanError
 
 CONTEXTS = 12
 """Architectures in which a decision is flipped before its options are called alike."""
+TRIED = 200
+"""Architectures that an option may fail to fit into before it is said to fit nowhere."""
+NAMED = 6
+"""Options that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +24,14 @@ class Alike:
     path: str
     options: tuple[str, ...]
     dead: bool
+    where: str = field(default="", compare=False)
 
     def __str__(self) -> str:
+        place = f"{self.where}: {self.path}" if self.where else self.path
+        names = [*self.options[:NAMED], *(["..."] if len(self.options) > NAMED else [])]
         if self.dead:
-            return f"{self.path}: changes nothing, whichever of {', '.join(self.options)} is taken"
-        return f"{self.path}: {' and '.join(self.options)} give the same network"
+            return f"{place}: changes nothing, whichever of {', '.join(names)} is taken"
+        return f"{place}: {', '.join(names)} give the same network"
 
 
 def find_alike(drawer: Drawer, contexts: Sequence[Drawn], rng: Random) -> list[Alike]:
@@ -46,7 +53,7 @@ def _places(contexts: Sequence[Drawn]) -> dict[str, list[Drawn]]:
     for drawn in contexts:
         for path in drawn.decisions:
             at = places.setdefault(path, [])
-            if len(at) < CONTEXTS:
+            if len(at) < TRIED:
                 at.append(drawn)
     return places
 
@@ -64,7 +71,8 @@ def _alike_at(drawer: Drawer, path: str, places: Sequence[Drawn], rng: Random) -
         groups.setdefault(seen, []).append(name)
     for group in groups.values():
         if len(group) > 1:
-            yield Alike(path, tuple(group), dead=len(group) == len(names))
+            where = drawer.space.where(path)
+            yield Alike(path, tuple(group), len(group) == len(names), str(where or ""))
 
 
 def _digests(
@@ -73,9 +81,10 @@ def _digests(
     """Return what each option makes of the contexts: digests of networks, "" where the plan does not fit."""
     options = range(len(places[0].decisions[path].options))
     seen: list[tuple[str, ...]] = [() for _ in options]
-    for drawn in places:
+    for number, drawn in enumerate(places):
+        fits = all(any(s) for s in seen)
+        if number and fits and (len(set(seen)) == len(seen) or number >= CONTEXTS):
+            break
         flips = [drawer.flipped(drawn, path, i, at_random(rng)) for i in options]
         seen = [(*s, f.counted.digest if f else "") for s, f in zip(seen, flips, strict=True)]
-        if len(set(seen)) == len(seen) and all(map(any, seen)):
-            break
     return seen

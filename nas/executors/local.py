@@ -19,13 +19,13 @@ from typing import Any, BinaryIO, cast
 
 from nas.errors import NasError
 from nas.executors import Epoch, Event, Job, Result
-from nas.executors.worker import STOP
+from nas.executors.worker import FOR_THE_DRIVER, STOP
 
 GRACE_S = 60.0
 """Seconds that a job has for the step it is in, once it should have stopped; then its worker is ended."""
 TAIL = 6000
 """Characters of a dead worker's stderr that go into the record: a native crash leaves its Python stack there."""
-PACKAGES = str(Path(__file__).parents[2])
+BOOT = "import sys; sys.path[:] = {path!r}; from nas.executors.worker import main; main()"
 
 
 class LocalExecutor:
@@ -189,17 +189,15 @@ class _Worker:
 
 
 def _start(log: BinaryIO) -> subprocess.Popen[bytes]:
-    """Start a worker that this terminal's Ctrl-C does not reach: it inherits the blocked signal."""
-    path = os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "nas.executors.worker", str(os.getpid())]
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Start a worker with our search path, which no Ctrl-C reaches: it inherits the blocked signals."""
+    command = [sys.executable, "-c", BOOT.format(path=sys.path), str(os.getpid())]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_DRIVER)
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": path},
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

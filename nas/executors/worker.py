@@ -1,4 +1,4 @@
-"""The worker process: `python -m nas.executors.worker DRIVER_PID`. Jobs come in on stdin, events go out on stdout.
+"""The worker process, started with the driver's process id. Jobs come in on stdin, events go out on stdout.
 
 Messages are pickles, one after another. It goes when its driver goes: at the end of stdin, and on Linux by a signal of
 the kernel even where native code never returns. Whatever a job prints goes to stderr.
@@ -23,6 +23,8 @@ from nas.executors import Epoch, Job, Result, Scorer, Stop, describe, run_job
 from nas.registry import use_file
 
 STOP = "stop"
+FOR_THE_DRIVER = {signal.SIGINT, signal.SIGTERM}
+"""Signals that a whole process group gets, where the driver decides what becomes of the job."""
 PR_SET_PDEATHSIG = 1
 OOM_SCORE = "800"
 """Out of 1000: where memory runs out the kernel takes the worker, and leaves the driver and its record alone."""
@@ -55,8 +57,10 @@ def cpus() -> int:
 
 
 def _follow(driver: int) -> None:
-    """Ignore Ctrl-C (the driver says when to stop), and die with the driver."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and the like to the driver, which says when to stop, and die with the driver."""
+    for number in FOR_THE_DRIVER:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_DRIVER)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(OSError):
@@ -125,7 +129,3 @@ def _release(device: str) -> None:
 def _send(events: BinaryIO, event: Epoch | Result) -> None:
     pickle.dump(event, events)
     events.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -62,7 +62,7 @@ def test_a_choice_that_changes_nothing_is_dead():
 def test_two_options_of_three_that_are_one_network():
     found = alike_in(space_with("{choice: [3, 5, 4]}"))
     assert found == [Alike(TOP, ("3", "4"), dead=False)]
-    assert str(found[0]) == f"{TOP}: 3 and 4 give the same network"
+    assert str(found[0]) == f"hand-made:13:23: {TOP}: 3, 4 give the same network"
 
 
 def test_a_choice_in_a_dead_branch_is_dead_and_the_branch_is_not():

@@ -8,7 +8,8 @@ from nas.executors import Job, Result, make
 
 def main():
     executor = make("local")
-    signal.signal(signal.SIGINT, lambda *_: executor.stop_current())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: executor.stop_current())
     plugin, how = sys.argv[1:]
     executor.submit(job(plugin, how))
     first = next(event for _ in iter(int, 1) for event in executor.poll(1))

@@ -183,7 +183,7 @@ def start_driver(how):
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": local.PACKAGES},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     return driver, int(driver.stdout.readline())
 
@@ -197,8 +197,9 @@ def test_the_worker_dies_with_its_driver(how):
     driver.wait()
 
 
-def test_ctrl_c_reaches_the_driver_and_not_the_worker():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_is_the_drivers_business(number):
     driver, worker = start_driver("wait")
-    os.killpg(driver.pid, signal.SIGINT)
+    os.killpg(driver.pid, number)
     assert driver.communicate(timeout=20)[0] == "stopped\ncomplete True\n"
     assert gone(worker)
