@@ -109,12 +109,12 @@ class _Matching:
                 continue
             try:
                 self.match(option, value, branch_path(node, path, index), turn)
-                self.note(path, index, node.labels)
             except _OutsideError:
                 self.made = dict(before)
                 if len(node.options) == 1:
                     raise
             else:
+                self.note(path, index, node.labels)
                 return
         raise _outside(path, f"one of {', '.join(map(str, node.labels))}", value)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from nas import registry
 from nas.document import Value, read_file
-from nas.errors import suggest
+from nas.errors import SpaceError, suggest
 from nas.parse import WORDS, expand_range, is_range, word_of
-from nas.places import Problems, brief, refuse
+from nas.places import Problems, brief, listed, refuse
 
 Locate = Callable[[str, Path], Path]
 
@@ -35,7 +35,10 @@ def read_merged(file: Path, locate: Locate, above: tuple[Path, ...] = ()) -> Val
             f"expected the name of a published space or architecture, or a file, got {brief(base)}",
         )
     chain = (*above, file.resolve())
-    found = locate(base.data, file.parent)
+    try:
+        found = locate(base.data, file.parent)
+    except SpaceError as error:
+        raise refuse(base, "base", str(error)) from error
     if found.resolve() in chain:
         names = " -> ".join(p.name for p in (*chain, found))
         raise refuse(base, "base", f"files that build on each other in a circle: {names}")
@@ -47,11 +50,11 @@ def read_merged(file: Path, locate: Locate, above: tuple[Path, ...] = ()) -> Val
 
 def merge(old: Value, new: Value, path: str) -> Value:
     """Return `old` overridden by `new`."""
+    if isinstance(new.data, dict) and _is_keep(new):
+        return _kept(old, new, path)
     if not isinstance(old.data, dict) or not isinstance(new.data, dict):
         return new
     old_word, new_word = word_of(old), word_of(new)
-    if _is_keep(new):
-        return _kept(old, new, path)
     if old_word in ("repeat", "pick") and set(new.data) < set(WORDS[old_word]):
         return _merged_keys(old, new, path)
     if new_word:
@@ -100,11 +103,14 @@ def _kept(old: Value, new: Value, path: str) -> Value:
     """Return the choice `old` with the options that `new` keeps."""
     keep: Value = new.data["choice"].data["keep"]
     wanted = keep.data if isinstance(keep.data, list) else [keep]
-    if "choice" not in old.data:
+    if word_of(old) != "choice":
         raise refuse(
             keep, path, f"`keep` narrows an inherited choice, but the base has {brief(old)} here"
         )
     inner: Value = old.data["choice"]
+    if not wanted:
+        known = listed(inner.plain() if isinstance(inner.data, list) else list(inner.data))
+        raise refuse(keep, path, f"`keep` of nothing; expected at least one option of {known}")
     if isinstance(inner.data, dict) and not is_range(inner):
         return _with_options(old, new, _kept_names(inner, wanted, path))
     options = inner.data if isinstance(inner.data, list) else _ranged(inner, path)
@@ -123,7 +129,7 @@ def _with_options(old: Value, new: Value, options: Any) -> Value:
 def _kept_names(inner: Value, wanted: list[Value], path: str) -> dict[Any, Value]:
     for value in wanted:
         _check_kept(value, list(inner.data), path)
-    chosen = {value.plain() for value in wanted}
+    chosen = [value.plain() for value in wanted]
     return {name: option for name, option in inner.data.items() if name in chosen}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from nas import registry
 from nas.errors import suggest
 from nas.fields import OddOnly, Range
+from nas.parse import RANGE
 from nas.places import brief, listed
 from nas.schema import (
     Either,
@@ -92,11 +93,8 @@ def wrong_kind(slot: str, name: Any) -> str | None:
     kind = registry.KINDS.get(name)
     if kind is not None and slot in kind.slots:
         return None
-    elsewhere = (
-        f"{name!r} is a {' or '.join(kind.slots)}, not a {slot}"
-        if kind
-        else f"no {slot} is called {name!r}"
-    )
+    slots = f"{name!r} is for the slot {' or '.join(kind.slots)}, not {slot}" if kind else ""
+    elsewhere = slots or f"no {slot} is called {name!r}"
     return f"{elsewhere}; {suggest(name, registry.names(slot))}"
 
 
@@ -126,6 +124,8 @@ def _is_of(wanted: type, value: Any) -> bool:
 
 
 def _type_hint(rule: Scalar, value: Any) -> str:
+    if isinstance(value, dict) and set(RANGE[:2]) <= set(value) <= set(RANGE):
+        return "; a range stands in a choice: {choice: {from: ...}}"
     if rule.type is bool and value in _YES_NO:
         return "; write true or false"
     if rule.type in (int, float) and isinstance(value, str) and value.lstrip("-").isdigit():

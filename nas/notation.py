@@ -66,14 +66,17 @@ class _Dumper(yaml.SafeDumper):
 
 def _string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     try:
-        quoted = scalar(text) != text
+        quoted = scalar(text) != text or not text.isprintable()
     except ValueError:
         quoted = True
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
 
 
 def _float(dumper: _Dumper, number: float) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:float", repr(number))
+    text = repr(number)
+    mantissa, e, exponent = text.partition("e")
+    text = f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 
 def _flow_mapping(dumper: _Dumper, data: _Flow) -> yaml.MappingNode:
