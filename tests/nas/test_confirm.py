@@ -1,6 +1,7 @@
 """The best of a front trained again: which jobs run, what is kept, what goes on after a failure."""
 
 import json
+import shutil
 
 import pytest
 
@@ -9,6 +10,7 @@ from nas.errors import RunError
 from nas.evaluators import evaluator
 from nas.executors.in_process import InProcessExecutor
 from nas.front import front
+from nas.run import Run
 from tests.nas.test_front import SCORED, architecture, asked, make_run
 
 BASES = {0: 0.5, 1: 0.7, 2: 0.72}
@@ -28,12 +30,17 @@ class Noisy:
         yield {"miou": BASES[json.loads(closed.text)["number"]] + job.seed % 7 / 100}
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    run = make_run(tmp_path_factory.mktemp("made") / "r", SCORED, limit=1000)
+    return run.change(evaluator="noisy", executor="in_process").folder
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, made):
     JOBS.clear()
     monkeypatch.setattr(Noisy, "broken", 0)
-    made = make_run(tmp_path / "r", SCORED, limit=1000)
-    return made.change(evaluator="noisy", executor="in_process")
+    return Run.open(shutil.copytree(made, tmp_path / "r"))
 
 
 def test_the_best_are_trained_with_two_more_seeds(run):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from random import Random
 
 import pytest
@@ -44,7 +45,13 @@ def space_with(top):
 
 
 def drawer_of(space):
-    return Drawer(space, Counter(SIZE))
+    return Drawer(space, counter())
+
+
+@cache
+def counter():
+    """What was counted once stays counted for all tests."""
+    return Counter(SIZE)
 
 
 def alike_in(space):
@@ -163,8 +170,7 @@ def test_a_preflight_times_trials_in_the_worker(tmp_path, worker):
 def test_an_impossible_limit_is_refused_with_the_smallest_cost(tmp_path):
     space = load_space("tiny").with_input((3, *SIZE))
     problem = make_problem(("miou", "macs"), {"macs": 1000}, "1h")
-    counter = Counter(SIZE)
-    least = min(counter.count(a).macs for a in space.enumerate())
+    least = min(counter().count(a).macs for a in space.enumerate())
     with pytest.raises(LimitError, match=f"smallest seen have macs {least // 1000} k"):
         preflight(space, problem, job_for(tmp_path), make("local"), draws=20)
 
