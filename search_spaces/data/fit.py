@@ -55,7 +55,7 @@ def mirrored(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _pixels(image: NDArray[np.uint8]) -> torch.Tensor:
-    """Return a copy of an image as (1, 3, H, W), channels last, which torch's fast uint8 kernels know by all strides."""
+    """Return a copy of an image as (1, 3, H, W), channels last by all its strides, as fast kernels want it."""
     return torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)
 
 

@@ -43,10 +43,13 @@ def read_mask(path: Path) -> NDArray[np.integer[Any]]:
 
 
 def _decoded(path: Path) -> Image.Image:
+    image: Image.Image | None = None
     try:
         image = Image.open(path)
         image.load()
     except UNREADABLE as error:
+        if image is not None:
+            image.close()
         if isinstance(error, FileNotFoundError):
             raise DataError(f"{path}: no such file") from error
         raise DataError(f"{path}: not a readable image ({error}); replace or remove it") from error
