@@ -109,8 +109,10 @@ def _kept(old: Value, new: Value, path: str) -> Value:
         )
     inner: Value = old.data["choice"]
     if not wanted:
-        known = listed(inner.plain() if isinstance(inner.data, list) else list(inner.data))
-        raise refuse(keep, path, f"`keep` of nothing; expected at least one option of {known}")
+        names = inner.plain() if isinstance(inner.data, list) else list(inner.data)
+        raise refuse(
+            keep, path, f"`keep` of nothing; expected at least one option of {listed(names)}"
+        )
     if isinstance(inner.data, dict) and not is_range(inner):
         return _with_options(old, new, _kept_names(inner, wanted, path))
     options = inner.data if isinstance(inner.data, list) else _ranged(inner, path)

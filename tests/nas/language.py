@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -54,9 +54,19 @@ class Tap:
     weight: float = 0.4
 
 
+FCN: Mapping[str, Any] = {"fcn": {}}
+NO_TAPS: list[Tap] = []
+NO_FIELDS: Mapping[str, Any] = {}
+
+
 def network(
-    net: Any, *, task: Any, input: Sequence[int], encoder: EncoderSpec, head: HeadSpec = {"fcn": {}}
-) -> None:  # noqa: A002, B006, E501
+    net: Any,
+    *,
+    task: Any,
+    input: Sequence[int],  # noqa: A002
+    encoder: EncoderSpec,
+    head: HeadSpec = FCN,
+) -> None:
     """The root."""
 
 
@@ -65,7 +75,11 @@ def stages(net: Any, *, stages: list[Stage], stem: Annotated[int, Range(8, 64, 8
 
 
 def trellis(
-    net: Any, *, path: list[Literal[4, 8, 16, 32]], cell: list[list[Entry]], filters: Positive = 20
+    net: Any,
+    *,
+    path: list[Literal[4, 8, 16, 32]],
+    cell: list[list[Entry]],
+    filters: Positive = 20,
 ) -> None:
     """A walk, and a pick in a repeat."""
 
@@ -75,9 +89,9 @@ def fcn(
     *,
     classes: Place[int],
     width: Positive = 64,
-    taps: list[Tap] = [],
+    taps: list[Tap] = NO_TAPS,
     pair: tuple[int, str] = (1, "a"),
-) -> None:  # noqa: B006, E501
+) -> None:
     """A head."""
 
 
@@ -89,7 +103,7 @@ def mlp(
     name: str = "mlp",
     bias: bool = True,
     context: ContextSpec | None = None,
-) -> None:  # noqa: E501, FBT001
+) -> None:
     """A head with fields of every scalar type."""
 
 
@@ -109,12 +123,14 @@ class MBConv:
 class Free:
     """A cell whose fields are not fixed."""
 
-    def __init__(self, channels: int, *, width: Place[int], extra: Mapping[str, Any] = {}) -> None:  # noqa: B006
+    def __init__(
+        self, channels: int, *, width: Place[int], extra: Mapping[str, Any] = NO_FIELDS
+    ) -> None:
         """One free field."""
 
 
 @pytest.fixture
-def kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace all registered kinds by those above."""
     monkeypatch.setattr(registry, "KINDS", {})
     registry.kind("network", "root")(network)
@@ -126,7 +142,6 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     registry.kind("mbconv", "cell")(MBConv)
     registry.kind("free", "cell")(Free)
     registry.kind("zero", "cell")(type("Zero", (), {}))
-    yield
 
 
 def checked(text: str) -> Space:

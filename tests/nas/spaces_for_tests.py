@@ -11,17 +11,25 @@ from nas.tree import Choice, Pick, Repeat, Use, Walk, uses
 
 MOVES = "{4: [4, 8], 8: [4, 8, 16], 16: [8, 16, 32], 32: [16, 32]}"
 SPACE = f"""
-let: {{k: {{choice: [3, 5]}}, d: {{choice: [1, 2, 3]}}, w: {{choice: [1, {{use: k}}]}}, deep: {{repeat: {{use: d}}, of: {{choice: [1, 2]}}}}}}
+let:
+  k: {{choice: [3, 5]}}
+  d: {{choice: [1, 2, 3]}}
+  w: {{choice: [1, {{use: k}}]}}
+  deep: {{repeat: {{use: d}}, of: {{choice: [1, 2]}}}}
 encoder:
   choice:
     stages:
       stem: {{choice: [16, 24, 32]}}
       x: {{use: w}}
       y: {{choice: {{tied: {{use: deep}}, free: 0}}}}
-      blocks: {{repeat: {{use: d}}, of: {{choice: {{mbconv: {{kernel: {{use: k}}, expand: {{choice: [3, 6]}}}}, basic: {{}}}}}}}}
+      blocks:
+        repeat: {{use: d}}
+        of: {{choice: {{mbconv: {{kernel: {{use: k}}, expand: {{choice: [3, 6]}}}}, basic: {{}}}}}}
     trellis:
       path: {{walk: 3, from: 4, moves: {MOVES}}}
-      cell: {{repeat: 2, of: {{pick: 2, from: [prev, prev2, earlier], of: {{choice: {{zero: {{}}, sep: {{kernel: {{use: k}}}}}}}}}}}}
+      cell:
+        repeat: 2
+        of: {{pick: 2, from: [prev, prev2, earlier], of: {{choice: {{zero: {{}}, sep: {{kernel: {{use: k}}}}}}}}}}
 n: {{choice: {{from: 24, to: 48, by: 8}}}}
 m: {{choice: [{{a: {{use: d}}}}, {{b: 1}}]}}
 """

@@ -1,5 +1,6 @@
 """Identity of architectures: canonical text, ids that never move, files that load back."""
 
+# ruff: noqa: E501 - a case of a table is one line, its file and message in full
 from __future__ import annotations
 
 import pickle
@@ -8,12 +9,13 @@ from time import perf_counter
 
 import pytest
 
+from nas import registry
 from nas.architecture import Architecture, load_architecture, published, save_architecture
+from nas.choosers import replay, smallest
 from nas.errors import SpaceError
-from nas.resolve import resolve
+from nas.resolve import closed, decide, resolve
 from nas.tree import Choice
 from tests.nas.language import HEAD, checked, first
-from tests.nas.language import kinds as kinds
 
 LITERAL = {"a": [1, 2.0, "x"], "b": {"c": None, "d": True}}
 STAGES = {
@@ -97,8 +99,6 @@ def test_defaults_are_left_out_where_a_kind_stands(
 
 
 def test_a_field_that_is_added_later_changes_no_id(kinds: None) -> None:
-    from nas import registry
-
     old = Architecture.of(TASK | STAGES).id
 
     class Wider:
@@ -186,9 +186,6 @@ def test_an_unknown_name_is_answered_with_the_closest() -> None:
 
 
 def test_decisions_are_found_whatever_was_left_out(kinds: None) -> None:
-    from nas.choosers import smallest
-    from nas.resolve import decide
-
     text = (
         HEAD
         + "encoder: {stages: {stem: 32, stages: [{width: 16, blocks: [{mbconv: {kernel: {choice: [3, 5]}, expand: 4}}]}]}}"
@@ -202,14 +199,11 @@ def test_decisions_are_found_whatever_was_left_out(kinds: None) -> None:
 
 
 def test_decisions_in_a_let_are_found_whatever_was_left_out(kinds: None) -> None:
-    from nas.resolve import closed, decide
-
     space = checked(
         "let: {op: {choice: {mbconv: {kernel: {choice: [5, 3]}}, zero: {}}}, cells: {repeat: {choice: [1, 2]}, of: {use: op}}}\n"
         + HEAD
         + "encoder: {stages: {stages: [{width: 16, blocks: {use: cells}}]}}"
     )
     for architecture in space.enumerate():
-        decisions = decide(space, architecture)
-        assert closed(space, lambda path, options, made=decisions: made[path]) == architecture
+        assert closed(space, replay(decide(space, architecture))) == architecture
     assert space.size() == 6

@@ -1,12 +1,12 @@
-"""Every field of every option against the signatures of kinds: place, path, what was expected, what came, what is closest."""
+"""Every field of every option against the signatures of kinds: place, path, what was expected, what came, the closest."""
 
+# ruff: noqa: E501 - a case of a table is one line, its file and message in full
 from __future__ import annotations
 
 import pytest
 
 from nas.errors import SpaceError
 from tests.nas.language import HEAD, checked
-from tests.nas.language import kinds as kinds
 
 STAGES = "encoder: {stages: {stages: [{width: 16, blocks: [{mbconv: {%s}}]}]}}"
 MBCONV = "encoder.stages.stages[0].blocks[0].mbconv"
