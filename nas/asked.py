@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nas import executors, registry, strategies
+from nas.decide import decide
 from nas.errors import DataError, LimitError, RunError, SpaceError
 from nas.problem import Budget, Problem, make_problem
 from nas.recipe import Recipe
-from nas.resolve import decide
 from nas.run import Run, Settings
 from nas.space import Space
 

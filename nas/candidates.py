@@ -12,9 +12,10 @@ import optuna
 
 from nas import strategies
 from nas.choosers import random_chooser
+from nas.decide import decide
 from nas.errors import PlanError
 from nas.problem import Limits, show_count
-from nas.resolve import decide, resolve
+from nas.resolve import closed
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -91,7 +92,7 @@ class Candidates:
             self._known[trial.digest] = trial
 
     def _judge(self, trial: optuna.Trial) -> Candidate | TrialRecord:
-        architecture = resolve(self._space, strategies.chooser(trial))
+        architecture = closed(self._space, strategies.chooser(trial))
         try:
             counted = self._counter.count(architecture)
         except PlanError as error:
@@ -112,15 +113,15 @@ class Candidates:
         self, trial: optuna.Trial, excess: Mapping[str, float], facts: Mapping[str, Any]
     ) -> TrialRecord:
         _constrain(trial, excess)
-        return self._record.settle(trial, "refused", facts)
+        return self._record.finish(trial.number, "refused", facts)
 
     def _repeat(self, candidate: Candidate, earlier: TrialRecord) -> TrialRecord:
         """Take over what is known of the same network; it does not count as a trial of the budget."""
         facts = candidate.facts | {"duplicate_of": earlier.number, "reason": f"duplicate of {earlier.number}"}
         if earlier.outcome != "complete":
-            return self._record.settle(candidate.trial, "failed", facts | {"error": earlier.error})
+            return self._record.finish(candidate.trial.number, "failed", facts | {"error": earlier.error})
         values = list(earlier.values.values())
-        return self._record.settle(candidate.trial, "duplicate", facts | {"metrics": earlier.metrics}, values)
+        return self._record.finish(candidate.trial.number, "duplicate", facts | {"metrics": earlier.metrics}, values)
 
     def _unseen(self, number: int) -> dict[str, Any] | None:
         """Return the parameters of a random network that fits and is not known; sets `used_up` where there is none."""
@@ -171,7 +172,7 @@ class Candidates:
 
     def _draws(self, rng: random.Random) -> Iterator[Architecture]:
         for _ in range(DRAWS):
-            yield resolve(self._space, random_chooser(rng))
+            yield closed(self._space, random_chooser(rng))
 
     def _count(self, architecture: Architecture) -> Counted | None:
         try:

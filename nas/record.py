@@ -20,6 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import RunError
+from nas.rows import write_trial
 
 Outcome = Literal["complete", "duplicate", "refused", "failed", "stopped", "running", "waiting"]
 STATES: dict[Outcome, TrialState] = {
@@ -157,14 +158,15 @@ class Record:
             )
             study.set_metric_names(list(objectives))
             self._memory = optuna.create_study(directions=directions)
-        self._id = study._study_id  # noqa: SLF001 - the storage's own key; Optuna has no public way from a study to it
+        self._id = study._study_id  # noqa: SLF001 - the key in the tables; Optuna has no public way to it
         found = [d.name.lower() for d in study.directions]
         if found != directions:
             raise RunError(f"the study at {url} has directions {found}, the run {directions}")
         self.seconds_used = float(study.user_attrs.get(SECONDS_USED, 0.0))
         self.trials: list[TrialRecord] = []
         self.given_back: list[int] = []
-        self._rows: dict[int, int] = {}
+        self._rows: list[int] = []
+        self._facts: dict[int, dict[str, Any]] = {}
         for trial in study.get_trials(deepcopy=False):
             self._take_over(trial)
 
@@ -186,46 +188,26 @@ class Record:
         return self._memory.ask()
 
     def enqueue(self, params: Mapping[str, Any], start_from: str) -> None:
-        """Let the architecture with these parameters be the next trial that nothing else waits before."""
-        trial = optuna.create_trial(
-            state=TrialState.WAITING,
-            system_attrs={"fixed_params": dict(params)},
-            user_attrs={"start_from": start_from},
-        )
-        row = self._storage.create_new_trial(self._id, trial)
-        self._take_over(self._storage.get_trial(row))
+        """Let the architecture with these parameters come next, after what waits already."""
+        number = len(self.trials)
+        self._memory.enqueue_trial(dict(params))
+        self._write(number, "waiting", {"start_from": start_from})
 
-    def begin(self, trial: optuna.Trial, facts: Mapping[str, Any]) -> None:
+    def begin(self, trial: optuna.Trial, facts: Mapping[str, Any]) -> TrialRecord:
         """Write a trial that is about to be trained."""
-        self._write(trial, "running", facts, None)
-
-    def settle(
-        self,
-        trial: optuna.Trial,
-        outcome: Outcome,
-        facts: Mapping[str, Any],
-        values: Sequence[float] | None = None,
-    ) -> TrialRecord:
-        """Write a trial that ends without being trained."""
-        self._tell(trial.number, outcome, values)
-        self._write(trial, outcome, facts, values)
-        return self.trials[trial.number]
+        return self._write(trial.number, "running", facts)
 
     def finish(
         self, number: int, outcome: Outcome, facts: Mapping[str, Any], values: Sequence[float] | None = None
     ) -> TrialRecord:
-        """Write how a trial that had begun has ended."""
-        self._tell(number, outcome, values)
-        for key, value in facts.items():
-            self._storage.set_trial_user_attr(self._rows[number], key, value)
-        self._storage.set_trial_state_values(self._rows[number], STATES[outcome], values)
-        self._refresh(number)
-        return self.trials[number]
+        """Write how a trial has ended, whether it had begun or needed no training."""
+        told = None if values is None else list(values)
+        self._memory.tell(number, told, state=STATES[outcome])
+        return self._write(number, outcome, facts)
 
-    def give_back(self, number: int) -> None:
-        """Let a trial that had begun wait to be asked again, with its number and parameters."""
-        self._storage.set_trial_state_values(self._rows[number], TrialState.WAITING)
-        self._refresh(number)
+    def give_back(self, number: int) -> TrialRecord:
+        """Let a trial that had begun wait to be asked again, by the next driver, with its number and parameters."""
+        return self._write(number, "waiting", {})
 
     def spend(self, seconds: float) -> None:
         """Write how much of its time the run has used so far, in all."""
@@ -234,92 +216,53 @@ class Record:
 
     def _take_over(self, trial: FrozenTrial) -> None:
         """Copy a trial of the database into memory; one that a dead driver left RUNNING waits again."""
-        row = trial._trial_id  # noqa: SLF001 - the storage's own key
-        if trial.state == TrialState.RUNNING:
-            self._storage.set_trial_state_values(row, TrialState.WAITING)
+        row = trial._trial_id  # noqa: SLF001 - the key in the tables
+        state = trial.state
+        if state == TrialState.RUNNING:
+            state = TrialState.WAITING
+            self._storage.set_trial_state_values(row, state)
             self.given_back.append(trial.number)
-            trial = self._storage.get_trial(row)
-        self._rows[trial.number] = row
-        self.trials.append(trial_record(trial, self.objectives))
-        self._memory.add_trial(
-            optuna.trial.FrozenTrial(
-                number=trial.number,
-                trial_id=trial.number,
-                state=trial.state,
-                value=None,
-                values=trial.values,
-                datetime_start=trial.datetime_start,
-                datetime_complete=trial.datetime_complete,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs={},
-                system_attrs=trial.system_attrs,
-                intermediate_values={},
-            )
-        )
+        copied = _copy(trial, state)
+        self._memory.add_trial(_copy(trial, state, facts={}))
+        self._rows.append(row)
+        self.trials.append(trial_record(copied, self.objectives))
+        if not state.is_finished():
+            self._facts[trial.number] = dict(trial.user_attrs)
 
-    def _tell(self, number: int, outcome: Outcome, values: Sequence[float] | None) -> None:
-        self._memory.tell(number, None if values is None else list(values), state=STATES[outcome])
-
-    def _write(
-        self,
-        trial: optuna.Trial,
-        outcome: Outcome,
-        facts: Mapping[str, Any],
-        values: Sequence[float] | None,
-    ) -> None:
-        """Write a trial's row: a new one at once, one that waited key by key."""
-        drawn = self._memory.get_trials(deepcopy=False)[trial.number]
-        if trial.number not in self._rows:
-            row = self._storage.create_new_trial(self._id, _template(drawn, outcome, facts, values))
-            self._rows[trial.number] = row
-            self.trials.append(trial_record(self._storage.get_trial(row), self.objectives))
-            return
-        row = self._rows[trial.number]
-        self._storage.set_trial_state_values(row, TrialState.RUNNING)
-        known = self._storage.get_trial(row)
-        for name in drawn.params.keys() - known.params.keys():
-            distribution = drawn.distributions[name]
-            value = distribution.to_internal_repr(drawn.params[name])
-            self._storage.set_trial_param(row, name, value, distribution)
-        for key, value in _kept(drawn.system_attrs).items():
-            if key not in known.system_attrs:
-                self._storage.set_trial_system_attr(row, key, value)
-        for key, value in facts.items():
-            self._storage.set_trial_user_attr(row, key, value)
-        if outcome != "running":
-            self._storage.set_trial_state_values(row, STATES[outcome], values)
-        self._refresh(trial.number)
-
-    def _refresh(self, number: int) -> None:
-        trial = self._storage.get_trial(self._rows[number])
-        self.trials[number] = trial_record(trial, self.objectives)
+    def _write(self, number: int, outcome: Outcome, facts: Mapping[str, Any]) -> TrialRecord:
+        """Write a trial as it stands in memory, with what is known of it."""
+        known = self._facts.pop(number, {}) | facts
+        state = STATES[outcome]
+        trial = _copy(self._memory.get_trials(deepcopy=False)[number], state, facts=known)
+        is_new = number == len(self._rows)
+        row = write_trial(self._storage, self._id, trial, None if is_new else self._rows[number])
+        record = trial_record(trial, self.objectives)
+        if is_new:
+            self._rows.append(row)
+            self.trials.append(record)
+        self.trials[number] = record
+        if not state.is_finished():
+            self._facts[number] = known
+        return record
 
 
-def _template(
-    drawn: FrozenTrial, outcome: Outcome, facts: Mapping[str, Any], values: Sequence[float] | None
-) -> FrozenTrial:
-    """Return a trial to be written in one transaction."""
-    state = STATES[outcome]
+def _copy(trial: FrozenTrial, state: TrialState, facts: Mapping[str, Any] | None = None) -> FrozenTrial:
+    """Return a trial in another state and with other attributes; TPE's notes on trials that run are left out."""
+    system = {k: v for k, v in trial.system_attrs.items() if not k.startswith("tpe:")}
     return FrozenTrial(
-        number=drawn.number,
-        trial_id=drawn.number,
+        number=trial.number,
+        trial_id=trial.number,
         state=state,
         value=None,
-        values=None if values is None else list(values),
-        datetime_start=drawn.datetime_start,
-        datetime_complete=datetime.now() if state.is_finished() else None,  # noqa: DTZ005 - Optuna keeps local times
-        params=drawn.params,
-        distributions=drawn.distributions,
-        user_attrs=dict(facts),
-        system_attrs=_kept(drawn.system_attrs),
+        values=trial.values,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=dict(trial.user_attrs if facts is None else facts),
+        system_attrs=system,
         intermediate_values={},
     )
-
-
-def _kept(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what belongs on record: not TPE's notes on trials that are running."""
-    return {key: value for key, value in attrs.items() if not key.startswith("tpe:")}
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def trained(record, seed, strategy):
     width, other = draw(trial)
     trial.set_constraint("macs", WIDTHS[width] / 32 - 1)
     if WIDTHS[width] > 32:
-        return record.settle(trial, "refused", {"digest": f"{width}/{other}", "macs": WIDTHS[width]})
+        return record.finish(number, "refused", {"digest": f"{width}/{other}", "macs": WIDTHS[width]})
     record.begin(trial, {"digest": f"{width}/{other}", "macs": WIDTHS[width]})
     return record.finish(number, "complete", {"seconds": 0.5}, [width / 4 + other / 40, WIDTHS[width]])
 
@@ -110,6 +110,33 @@ def test_optuna_sees_an_ordinary_study(tmp_path):
     assert [trial_record(t, list(OBJECTIVES)) for t in study.trials] == record.trials
 
 
+def test_what_is_written_is_what_optuna_writes(tmp_path):
+    """The same trials, written by us and by `study.add_trial`, are the same rows in every table but their keys."""
+    record = opened(tmp_path)
+    for _ in range(6):
+        trained(record, 3, "nsga2")
+    record.finish(record.ask(strategies.find("random")(0)).number, "failed", {"reason": "x"})
+    study = optuna.load_study(study_name="run", storage=url(tmp_path))
+    other = optuna.create_study(study_name="other", storage=url(tmp_path), directions=list(OBJECTIVES.values()))
+    other.add_trials(study.trials)
+    ours, theirs = (study_rows(tmp_path, s._study_id) for s in (study, other))
+    assert ours == theirs
+    assert ours["trial_params"]
+
+
+def study_rows(folder, study_id):
+    tables = ["trials", "trial_values", "trial_params", "trial_user_attributes", "trial_system_attributes"]
+    with open_storage(url(folder)).engine.connect() as connection:
+        return {table: rows_of(connection, table, study_id) for table in tables}
+
+
+def rows_of(connection, table, study_id):
+    """All columns but keys, with the trial's number in front."""
+    query = f"SELECT t.number, x.* FROM {table} x JOIN trials t ON t.trial_id = x.trial_id WHERE t.study_id = {study_id}"
+    found = connection.execute(sqlalchemy.text(query)).mappings()
+    return sorted(str({k: v for k, v in row.items() if not k.endswith("_id")} | {"": row["number"]}) for row in found)
+
+
 def test_other_directions_are_refused(tmp_path):
     opened(tmp_path).close()
     with pytest.raises(RunError, match="directions"):
@@ -147,6 +174,6 @@ def test_outcomes_without_values(tmp_path, outcome, facts, counts):
     record = opened(tmp_path)
     trial = record.ask(strategies.find("random")(0))
     draw(trial)
-    made = record.settle(trial, outcome, facts)
+    made = record.finish(0, outcome, facts)
     assert (made.outcome, made.values, made.counts) == (outcome, {}, counts)
     assert read_trials(url(tmp_path), list(OBJECTIVES)) == [made]

@@ -1,0 +1,68 @@
+"""Writes a whole trial to Optuna's tables in one transaction.
+
+Optuna's own calls write a trial parameter by parameter, each with three queries: 20 to 40 ms for a trial of 40 decisions.
+The tables are Optuna's, through its own models; a test compares what is written with what Optuna writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optuna.distributions import distribution_to_json
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
+
+PARTS: tuple[Any, ...] = (
+    models.TrialValueModel,
+    models.TrialParamModel,
+    models.TrialUserAttributeModel,
+    models.TrialSystemAttributeModel,
+)
+
+
+def write_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, row: int | None = None) -> int:
+    """Write `trial` as a new row, or in place of `row`; return its row, which is the key in Optuna's tables.
+
+    A new one gets the trial's own number: only for the one writer of a study, who counts them.
+    """
+    with Session(storage.engine) as session, session.begin():
+        head = models.TrialModel(study_id=study_id) if row is None else session.get(models.TrialModel, row)
+        head.number, head.state = trial.number, trial.state
+        head.datetime_start, head.datetime_complete = trial.datetime_start, trial.datetime_complete
+        session.add(head)
+        session.flush()
+        key: int = head.trial_id
+        for model, entries in zip(PARTS, _entries(trial), strict=True):
+            if row is not None:
+                session.execute(delete(model).where(model.trial_id == key))
+            if entries:
+                session.execute(insert(model), [{"trial_id": key, **entry} for entry in entries])
+    return key
+
+
+def _entries(trial: FrozenTrial) -> Iterator[list[dict[str, Any]]]:
+    """Yield the entries of each table of `PARTS`."""
+    yield [_value(i, value) for i, value in enumerate(trial.values or ())]
+    yield [_param(name, trial) for name in trial.params]
+    yield _attributes(trial.user_attrs)
+    yield _attributes(trial.system_attrs)
+
+
+def _value(objective: int, value: float) -> dict[str, Any]:
+    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+    return {"objective": objective, "value": stored, "value_type": kind}
+
+
+def _param(name: str, trial: FrozenTrial) -> dict[str, Any]:
+    distribution = trial.distributions[name]
+    value = distribution.to_internal_repr(trial.params[name])
+    return {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
+
+
+def _attributes(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+import nas.search
+
+PLANTED = Path(__file__).parent / "planted.py"
+DATA = "street:images=12,size=32x64"
+
+
+@pytest.fixture
+def find(tmp_path):
+    """A search without training: planted scores, in this process."""
+
+    def find(space="tiny", folder="run", **asked):
+        known = {
+            "data": DATA,
+            "budget": "8trials",
+            "evaluator": "planted",
+            "executor": "in_process",
+            "plugins": [PLANTED],
+            "preflight": False,
+            "progress": False,
+            "device": "cpu",
+        }
+        if "resume" in asked:
+            known = {"preflight": False, "progress": False}
+            space = asked.pop("space", None)
+        else:
+            known["run"] = tmp_path / folder
+        return nas.search.search(space, **known | asked)
+
+    return find
