@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from nas.closing import Closing
@@ -21,39 +21,29 @@ def cover(space: Template) -> list[dict[str, int]]:
     """
     taken: Taken = set()
     rows: list[dict[str, int]] = []
-    while row := _best_row(space, taken):
-        taken |= set(row.items())
-        rows.append(row)
+    known: dict[Any, Question | tuple[Part, ...]] = {}
+    for forced in _assignments(space):
+        while True:
+            row = _row(space, _Gains(space.lets, taken, forced, known))
+            if taken.issuperset(row.items()):
+                break
+            rows.append(row)
+            taken |= set(row.items())
     return rows or [{}]
 
 
-def _best_row(space: Template, taken: Taken) -> dict[str, int] | None:
-    """Return the decisions that take most new options, or None if there are none."""
-    best: dict[str, int] | None = None
-    most = 0
-    for forced in _assignments(space):
-        row = _row(space, _Gains(space.lets, taken, forced))
-        new = len(set(row.items()) - taken)
-        if new > most:
-            best, most = row, new
-    return best
-
-
 def _assignments(space: Template) -> Iterator[dict[str, int]]:
-    """Yield every way to decide the lets that are counts of repeats: their options exclude parts elsewhere."""
+    """Yield every way to decide the lets that are counts of repeats, since their options exclude parts elsewhere.
+
+    The first ones take every option of each of these lets, the last options first of all.
+    """
     trees = [space.tree, *space.lets.values()]
-    found = [
-        n
-        for tree in trees
-        for _, n in nodes(tree)
-        if isinstance(n, Repeat) and isinstance(n.count, Use)
-    ]
-    names = sorted({target(n.count, space.lets) for n in found if isinstance(n.count, Use)})
-    sizes = [
-        len(node.options) if isinstance(node := followed(Use(n), space.lets), Choice) else 1
-        for n in names
-    ]
-    for indices in product(*(range(n - 1, -1, -1) for n in sizes)):
+    repeats = [n for tree in trees for _, n in nodes(tree) if isinstance(n, Repeat)]
+    names = sorted({target(n.count, space.lets) for n in repeats if isinstance(n.count, Use)})
+    trees = [followed(Use(name), space.lets) for name in names]
+    ends = [len(tree.options) - 1 if isinstance(tree, Choice) else 0 for tree in trees]
+    aligned = ([max(end - i, 0) for end in ends] for i in range(max(ends, default=0) + 1))
+    for indices in chain(aligned, product(*(range(end, -1, -1) for end in ends))):
         yield {f"let.{name}": i for name, i in zip(names, indices, strict=True)}
 
 
@@ -75,17 +65,21 @@ class _Gains:
     lets: Mapping[str, Any]
     taken: Taken
     forced: Mapping[str, int]
+    expanded: dict[Any, Question | tuple[Part, ...]]  # shared by all passes over one space
     best: dict[str, int] = field(default_factory=dict)
-    known: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    known: dict[Any, int] = field(default_factory=dict)
 
     def of(self, part: Part) -> int:
         """Return the gain of a part, finding the best options on the way."""
-        if part.key not in self.known:
-            found = expand(part, self.lets)
-            self.known[part.key] = (
+        key = part.key
+        if key not in self.known:
+            if key not in self.expanded:
+                self.expanded[key] = expand(part, self.lets)
+            found = self.expanded[key]
+            self.known[key] = (
                 self._question(found) if isinstance(found, Question) else sum(map(self.of, found))
             )
-        return self.known[part.key]
+        return self.known[key]
 
     def _question(self, question: Question) -> int:
         path = question.path

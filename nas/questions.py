@@ -32,8 +32,9 @@ class Part:
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells this part from all others of its template."""
-        at = (self.node.step, self.node.stride) if isinstance(self.node, Step) else ()
-        return (self.path, type(self.node), *at)
+        if isinstance(self.node, Step):
+            return (self.path, Step, self.node.step, self.node.stride)
+        return (self.path, type(self.node))
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,11 @@ class Template:
     tree: Any
     lets: Mapping[str, Any] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            k: v for k, v in self.__dict__.items() if k != "_kept"
+        }  # it goes by the identity of nodes
+
 
 def once(template: Template, make: Callable[[Template], T]) -> T:
     """Return `make(template)`, made the first time and kept with the template."""

@@ -163,3 +163,14 @@ def test_a_cover_takes_the_last_option_where_none_is_left_to_take() -> None:
 
 def test_a_closed_space_is_covered_by_its_one_architecture() -> None:
     assert cover(parse("a: 1")) == [{}]
+
+
+def test_lets_that_count_are_covered_together() -> None:
+    space = parse("""
+let: {a: {choice: [1, 2, 3]}, b: {choice: [2, 0]}}
+x: {repeat: {use: a}, of: {choice: [1, 2]}}
+y: {repeat: {use: b}, of: {choice: {k: {v: {use: a}}, m: {w: {choice: [3, 4]}}}}}
+""")
+    rows = cover(space)
+    assert taken(rows) == options(space)
+    assert len(rows) <= 5

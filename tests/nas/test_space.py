@@ -3,6 +3,7 @@
 # ruff: noqa: E501 - a case of a table is one line, its file and message in full
 from __future__ import annotations
 
+import pickle
 from itertools import islice
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_a_space_with_everything_is_counted_exactly() -> None:
     assert len(every) == len(set(every)) == space.size()
     for position in range(0, space.size(), 997):
         assert closed(space, at(space, position)) == every[position]
+
+
+def test_a_copy_counts_the_same() -> None:
+    space = parse(SPACE)
+    size = space.size()
+    again = pickle.loads(pickle.dumps(space))
+    assert (again.size(), again.options(), again.digest) == (size, space.options(), space.digest)
+    assert closed(again, at(again, 4_321)) == closed(space, at(space, 4_321))
 
 
 def test_enumeration_is_lazy() -> None:
