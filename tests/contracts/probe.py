@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +84,17 @@ def cases() -> Iterator[Case]:
                 yield Case(kind, example, place)
 
 
-def one_place_each(every: list[Case]) -> Iterator[Case]:
-    """The last place of every example: what takes seconds per case need not run them all."""
+class Together(nn.Module):
+    """Several probes as one network: their outputs flattened, one after the other (an export takes seconds each)."""
+
+    def __init__(self, probes: list[Probe]) -> None:
+        super().__init__()
+        self.probes = nn.ModuleList(probes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.cat([probe(image).flatten(1) for probe in self.probes], dim=1)
+
+
+def one_place_each(every: Iterable[Case]) -> Iterator[Case]:
+    """The last place of every example."""
     yield from {id(case.example): case for case in every}.values()

@@ -17,7 +17,7 @@ from nas.plan import Planner
 SIZES = [(97, 131), (33, 65)]
 
 
-def trees() -> list[Any]:
+def trees(last_only: bool = False) -> list[Any]:
     found = []
     for kind in kinds():
         if kind.is_leaf or kind.name in SURROUNDING:
@@ -26,7 +26,8 @@ def trees() -> list[Any]:
             made = composite_trees(kind)
         except LookupError:
             continue
-        found += [pytest.param(tree, id=f"{kind.name}{i}") for i, tree in enumerate(made)]
+        params = [pytest.param(tree, id=f"{kind.name}{i}") for i, tree in enumerate(made)]
+        found += params[-1:] if last_only else params
     return found
 
 
@@ -100,14 +101,16 @@ def test_a_wider_twin_has_the_same_parameter_names(tree: Any) -> None:
 
 
 @pytest.mark.full
-@every_tree
+@pytest.mark.parametrize("tree", trees(last_only=True))
 def test_onnx_equals_the_network_at_another_size(tree: Any, tmp_path: Path) -> None:
-    size = (576, 640)  # more than one pixel at P9: maps of one pixel would fix the size
+    size = (
+        (576, 640) if "'top': 9" in str(tree) else (96, 160)
+    )  # maps of one pixel would fix the size
     network = build(tree, size).eval()
     path, onnx = tmp_path / "network.onnx", find("onnx")
     onnx.write(network, image(size), path, dynamic=True, metadata={})
     run = onnx.open(path, threads=1)
-    for other, batch in (((97, 131), 2), ((640, 577), 1)):
+    for other, batch in (((97, 131), 2), ((160, 193), 1)):
         with torch.no_grad():
             expected = network(image(other, batch))
         torch.testing.assert_close(run(image(other, batch)), expected, rtol=1e-3, atol=1e-4)
