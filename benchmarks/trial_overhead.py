@@ -21,14 +21,14 @@ from typing import Any
 
 import optuna
 
-import nas.search
-from nas.architecture import Architecture
+from nas.architecture import Architecture, save_architecture
 from nas.candidates import Candidates
 from nas.evaluators import evaluator
 from nas.executors.in_process import InProcessExecutor
 from nas.progress import Silent, View
 from nas.record import TrialRecord
 from nas.run import Run
+from nas.search import search
 
 LIMIT_MS = 50.0
 SIZE = (128, 256)
@@ -95,7 +95,7 @@ def timed_search(asked: argparse.Namespace, folder: Path) -> tuple[Run, list[dic
     watch.wrap(InProcessExecutor, "poll", "evaluator")
     watch.wrap(Candidates, "_unseen", "looking for something unseen")
     laps = Laps(watch)
-    run = nas.search.search(
+    run = search(
         asked.space,
         data=f"street:images=12,size={SIZE[0]}x{SIZE[1]}",
         size=SIZE,
@@ -115,11 +115,9 @@ def timed_search(asked: argparse.Namespace, folder: Path) -> tuple[Run, list[dic
 def training_seconds(run: Run, folder: Path) -> float:
     """Return how long one short training of a middling network of the run takes here, with the default recipe."""
     trials = sorted((t for t in run.trials() if t.macs), key=lambda t: t.macs or 0)
-    from nas.architecture import save_architecture
-
     middle = folder / "middle.yaml"
     save_architecture(Architecture(trials[len(trials) // 2].architecture), middle)
-    done = nas.search.search(
+    done = search(
         run.space_file,
         data=f"street:images=100,size={SIZE[0]}x{SIZE[1]}",
         size=SIZE,
@@ -130,7 +128,7 @@ def training_seconds(run: Run, folder: Path) -> float:
         device="cpu",
         progress=False,
     )
-    return done.trials()[0].seconds
+    return float(done.trials()[0].seconds)
 
 
 def main() -> int:

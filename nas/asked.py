@@ -77,7 +77,9 @@ def check(settings: Settings, data: Any) -> None:
             " or name a split of your own"
         )
     if settings.split == "train":
-        raise DataError("the search cannot score on the images that it trains on; leave --split out or name another split")
+        raise DataError(
+            "the search cannot score on the images that it trains on; leave --split out or name another split"
+        )
 
 
 def fitted(space: Space, settings: Settings) -> Space:

@@ -1,4 +1,4 @@
-"""What the strategy proposes, judged before anything is trained: new, refused by a limit, or a network already known."""
+"""What the strategy proposes, judged before anything is trained: new, refused by a limit, or known already."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ EAGER = 500
 """Spaces up to this size are counted out at once."""
 PATIENCE = 20
 """Draws in a row that bring nothing to train before an unseen architecture is put in the strategy's place."""
+PATIENCE_COUNTED = 3
+"""The same in a space that is counted out: there, few are left when a strategy repeats itself."""
 DRAWS = 1_000
 """Random draws in a row, all refused or known, after which a large space counts as used up."""
 
@@ -76,7 +78,8 @@ class Candidates:
         fixed: dict[str, Any] | None = None
         if number == len(self._record.trials):
             self._check_left()
-            if self._idle >= PATIENCE and not self.used_up:
+            patience = PATIENCE if self._all is None else PATIENCE_COUNTED
+            if self._idle >= patience and not self.used_up:
                 fixed = self._unseen(number)
             if self.used_up:
                 return None
@@ -125,7 +128,7 @@ class Candidates:
 
     def _unseen(self, number: int) -> dict[str, Any] | None:
         """Return the parameters of a random network that fits and is not known; sets `used_up` where there is none."""
-        rng = random.Random(derive_seed(self._settings.seed, number, "unseen"))  # noqa: S311 - no secret
+        rng = random.Random(derive_seed(self._settings.seed, number, "unseen"))
         found = self._draw(rng) if self._all is None else rng.choice(self._left(self._all))
         if found is None:
             return None

@@ -49,8 +49,9 @@ class Epoch:
 class Result:
     """How the job `number` ended.
 
-    `metrics` is the last dict that the evaluator yielded ("complete" only), `epochs` all that it yielded before; `error`
-    is {"type", "text", "traceback"} for "failed" and "died" (the worker process is gone: killed, out of memory, crash).
+    `metrics` is the last dict that the evaluator yielded ("complete" only), `epochs` all that it yielded before;
+    `error` is {"type", "text", "traceback"} for "failed" and "died" (the worker process is gone: killed, out of
+    memory, crash).
     """
 
     number: int

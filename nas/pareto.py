@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 Point = Sequence[float]
 
@@ -33,7 +34,7 @@ def knee(points: Sequence[Point], directions: Sequence[str]) -> int:
 
 
 def hypervolume(points: Sequence[Point], reference: Point, directions: Sequence[str]) -> float:
-    """Return the volume between the points and `reference`; points that are not better than it in everything add none."""
+    """Return the volume between the points and `reference`; points not better than it in everything add none."""
     worst = _losses(reference, directions)
     losses = [_losses(p, directions) for p in points]
     return _volume([p for p in losses if all(a < b for a, b in zip(p, worst, strict=True))], worst)
@@ -45,9 +46,9 @@ def _volume(losses: list[tuple[float, ...]], worst: tuple[float, ...]) -> float:
         return 0.0
     if len(worst) == 1:
         return worst[0] - min(p[0] for p in losses)
-    levels = sorted({p[-1] for p in losses}) + [worst[-1]]
+    levels = [*sorted({p[-1] for p in losses}), worst[-1]]
     total = 0.0
-    for low, high in zip(levels, levels[1:], strict=False):
+    for low, high in pairwise(levels):
         below = [p[:-1] for p in losses if p[-1] <= low]
         total += (high - low) * _volume(below, worst[:-1])
     return total

@@ -89,7 +89,7 @@ class Problem:
             raise LimitError(f"objective {twice[0]!r} is given twice; name each once")
         if all(n in COSTS for n in names):
             given = ", ".join(names) or "none"
-            raise LimitError(f"objectives {given}: nothing to train for; add miou (costs alone are counted, not searched)")
+            raise LimitError(f"objectives {given}: nothing to train for; add miou (costs alone are only counted)")
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -100,7 +100,8 @@ class Problem:
         """Return the objectives' values, in order; raises LimitError where one was not measured."""
         missing = [o.name for o in self.objectives if o.name not in measured]
         if missing:
-            raise LimitError(f"the evaluator gave no {missing[0]!r}; it gave: {', '.join(sorted(measured)) or 'nothing'}")
+            got = ", ".join(sorted(measured)) or "nothing"
+            raise LimitError(f"the evaluator gave no {missing[0]!r}; it gave: {got}")
         return tuple(float(measured[o.name]) for o in self.objectives)
 
 
@@ -141,7 +142,8 @@ def parse_budget(texts: str | Iterable[str]) -> Budget:
     for item in items:
         count = _TRIALS.fullmatch(item)
         if (trials if count else seconds) is not None:
-            raise LimitError(f"budget {' '.join(items)!r} gives {'trials' if count else 'a time'} twice; keep one of them")
+            twice = "a number of trials" if count else "a time"
+            raise LimitError(f"budget {' '.join(items)!r} gives {twice} twice; keep one of them")
         if count:
             trials = int(count[1])
         else:
@@ -159,7 +161,8 @@ def _duration(text: str) -> float:
     """Return the seconds of "1h30m"."""
     parts = _DURATION.findall(text)
     if not parts or "".join(n + u for n, u in parts) != text:
-        raise LimitError(f"{text!r} is not a budget: expected a time (30m, 8h, 1h30m, 90s) or a number of trials (50trials)")
+        expected = "a time (30m, 8h, 1h30m, 90s) or a number of trials (50trials)"
+        raise LimitError(f"{text!r} is not a budget: expected {expected}")
     return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 

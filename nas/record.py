@@ -151,7 +151,7 @@ class Record:
     def __init__(self, url: str, name: str, objectives: Mapping[str, str]) -> None:
         self.objectives = tuple(objectives)
         self._storage = open_storage(url)
-        directions = list(objectives.values())
+        directions: Any = list(objectives.values())
         with _quiet():
             study = optuna.create_study(
                 study_name=name, storage=self._storage, directions=directions, load_if_exists=True
@@ -231,7 +231,7 @@ class Record:
 
     def _write(self, number: int, outcome: Outcome, facts: Mapping[str, Any]) -> TrialRecord:
         """Write a trial as it stands in memory, with what is known of it."""
-        known = self._facts.pop(number, {}) | facts
+        known = {**self._facts.pop(number, {}), **facts}
         state = STATES[outcome]
         trial = _copy(self._memory.get_trials(deepcopy=False)[number], state, facts=known)
         is_new = number == len(self._rows)

@@ -57,13 +57,13 @@ def search(
 ) -> Run:
     """Search `space` on `data` and return the run, whose `ended` says why the search ended.
 
-    A new run needs a space; all else has a default (built-in data, its image size, mIoU against MACs, TPE, 30 minutes,
-    `results/SPACE-TIME`). `resume` names a run to go on with: what is left out is taken from it, `budget` raises its own,
-    `start_from` adds to what it tries, `stall` and `device` may change, anything else must be as it was. `dry_run` stops
-    after the pre-flight and leaves no run.
+    A new run needs a space; all else has a default (built-in data, the space's own input size, mIoU against MACs,
+    TPE, 30 minutes, `results/SPACE-TIME`). `resume` names a run to go on with: what is left out is taken from it,
+    `budget` raises its own, `start_from` adds to what it tries, `stall` and `device` may change, anything else must
+    be as it was. `dry_run` stops after the pre-flight and leaves no run.
 
-    Raises SpaceError, DataError, LimitError, RecipeError or RunError before the budget starts. With the first Ctrl-C the
-    run ends as "interrupted" and can be resumed; the second one comes through as KeyboardInterrupt.
+    Raises SpaceError, DataError, LimitError, RecipeError or RunError before the budget starts. With the first Ctrl-C
+    the run ends as "interrupted" and can be resumed; the second one comes through as KeyboardInterrupt.
     """
     registry.load()
     files = tuple(str(Path(p).resolve()) for p in plugins)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nas.errors import NasError, suggest
@@ -60,7 +61,8 @@ def parameters(space: Space, decisions: Mapping[str, int]) -> dict[str, Any]:
     again = replay(decisions)
 
     def choose(path: str, options: Sequence[Any]) -> int:
-        index: int = again(path, options)
+        index = again(path, options)
+        assert index is not None, path
         if len(options) > 1:
             found[path] = index if is_ordered(options) else labels(options)[index]
         return index
@@ -73,7 +75,7 @@ def is_ordered(options: Sequence[Any]) -> bool:
     """Return whether the options are rising numbers."""
     if any(isinstance(o, bool) or not isinstance(o, int | float) for o in options):
         return False
-    return all(a < b for a, b in zip(options, options[1:], strict=False))
+    return all(a < b for a, b in pairwise(options))
 
 
 def labels(options: Sequence[Any]) -> list[str]:

@@ -9,6 +9,14 @@ DATA = "street:images=12,size=32x64"
 
 
 @pytest.fixture
+def small(tmp_path):
+    """A space of 48 networks."""
+    file = tmp_path / "small.yaml"
+    file.write_text("base: tiny\nlet: {width: {choice: [8, 16]}}\ndecoders: {semantic: {head: {fcn: {width: 16}}}}\n")
+    return file
+
+
+@pytest.fixture
 def find(tmp_path):
     """A search without training: planted scores, in this process."""
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from nas.candidates import PATIENCE
-from nas.cost import cost
 from nas.architecture import Architecture, load_architecture
+from nas.candidates import PATIENCE_COUNTED
+from nas.cost import Counter, cost
 from nas.errors import DataError, LimitError, RunError, SpaceError
 from nas.problem import Budget
 from nas.progress import PlainLines
@@ -18,7 +18,6 @@ from nas.record import read_seconds, read_trials
 from nas.run import Run
 from nas.space import load_space
 from search_spaces.data import open_data
-
 
 STRATEGIES = ["tpe", "nsga2", "random"]
 
@@ -93,28 +92,18 @@ def test_a_known_network_takes_over_its_score(find):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_space_that_is_used_up_ends_the_search(find, strategy):
-    space = load_space("tiny")
-    run = find(strategy=strategy, budget="1000trials")
+def test_a_space_that_is_used_up_ends_the_search(find, small, strategy):
+    run = find(small, strategy=strategy, budget="1000trials")
     assert run.ended == "used up"
-    networks = {cost_digest(a) for a in space.with_classes(run_classes(run)).with_input((3, *run.settings.size)).enumerate()}
+    assert longest_idle(run.trials()) <= PATIENCE_COUNTED
+    space = load_space(small).with_classes(run_classes(run)).with_input((3, *run.settings.size))
+    counter = Counter(run.settings.size)
+    networks = {counter.count(a).digest for a in space.enumerate()}
     assert sorted(t.digest for t in run.trials() if t.outcome == "complete") == sorted(networks)
-
-
-def cost_digest(architecture):
-    from nas.cost import Counter
-
-    return Counter(architecture.input[1:]).count(architecture).digest
 
 
 def run_classes(run):
     return len(run.settings.classes)
-
-
-def test_a_strategy_that_repeats_itself_is_given_something_new(find):
-    run = find(strategy="tpe", budget="60trials")
-    idle = longest_idle(run.trials())
-    assert idle <= PATIENCE
 
 
 def longest_idle(trials):
