@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from nas.front import Front
     from nas.run import Run
 
-DATA = "street:images=160,val=40,size=64x128"
-SIZE = (64, 128)
+DATA = "street:images=160,val=40,size=256x512"
+SIZE = (128, 256)
 PICTURES = 6
 EPOCHS = 3
 SEARCH_SHARE = 0.55
@@ -28,7 +28,9 @@ SEARCH_SHARE = 0.55
 
 
 @click.command(cls=Command, examples=("nas demo", "nas demo --budget 1m --run results/quick"))
-@click.option("--budget", default="4m", metavar="TIME", help="About how long search and retraining may take.")
+@click.option(
+    "--budget", default="4m", metavar="TIME", help="About how long search and retraining may take."
+)
 @click.option(
     "--run",
     "folder",
@@ -49,7 +51,9 @@ def command(budget: str, folder: Path | None, seed: int) -> None:
     run = _search(place, SEARCH_SHARE * seconds, seed)
     found = _front(run)
     if not found.rows:
-        raise RunError(f"{budget} is too short on this machine for even one network; nas demo --budget 15m")
+        raise RunError(
+            f"{budget} is too short on this machine for even one network; nas demo --budget 15m"
+        )
     weights = _retrain(run, found, (1 - SEARCH_SHARE) * seconds, seed)
     exported = _export(run, found, weights)
     overlays = _predict(run, weights)
@@ -70,9 +74,20 @@ def _search(place: Path, seconds: float, seed: int) -> Run:
     from nas.recipe import Recipe
     from nas.search import search
 
-    _step(1, "Search", f"nas search tiny --data {DATA} --epochs {EPOCHS} --budget {seconds:.0f}s --run {place}")
+    _step(
+        1,
+        "Search",
+        f"nas search tiny --data {DATA} --input {SIZE[0]}x{SIZE[1]} --epochs {EPOCHS} "
+        f"--budget {seconds:.0f}s --run {place}",
+    )
     run = search(
-        "tiny", data=DATA, size=SIZE, recipe=Recipe(epochs=EPOCHS), budget=f"{seconds:.0f}s", seed=seed, run=place
+        "tiny",
+        data=DATA,
+        size=SIZE,
+        recipe=Recipe(epochs=EPOCHS),
+        budget=f"{seconds:.0f}s",
+        seed=seed,
+        run=place,
     )
     if run.ended == "interrupted":
         click.echo(f"go on with\n  {run.resume_command}", err=True)
@@ -112,7 +127,9 @@ def _retrain(run: Run, found: Front, seconds: float, seed: int) -> Path:
             cache=run.cache,
         )
     in_search = next(row.score for row in found.rows if row.knee)
-    click.echo(f"mIoU {score['miou']:.4f} on {score['split']}; {in_search:.4f} after the {EPOCHS} epochs of the search")
+    click.echo(
+        f"mIoU {score['miou']:.4f} on {score['split']}; {in_search:.4f} after the {EPOCHS} epochs of the search"
+    )
     return folder / "weights.safetensors"
 
 
@@ -124,7 +141,9 @@ def _export(run: Run, found: Front, weights: Path) -> Path:
     _step(4, "Export and check", f"nas export {run.folder} knee")
     trained = Trained.read(weights)
     identity = found.knee.id if found.knee else trained.architecture.id
-    exported = export(trained.architecture, weights, trained.data, run.folder / "export" / f"{identity}.onnx")
+    exported = export(
+        trained.architecture, weights, trained.data, run.folder / "export" / f"{identity}.onnx"
+    )
     show(exported)
     return exported.path
 
@@ -159,4 +178,6 @@ def _summary(run: Run, exported: Path, overlays: list[Any]) -> None:
     out.print(f"front     {run.folder / 'front.png'}  {run.folder / 'front.json'}")
     out.print(f"ONNX      {exported}")
     out.print(f"pictures  {overlays[0].overlay.parent}/*_overlay.png")
-    out.print("next      nas search real_time --data folder:DIR --budget 2h, with images of your own (README.md)")
+    out.print(
+        "next      nas search real_time --data folder:DIR --budget 2h, with images of your own (README.md)"
+    )

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     show_default="RUN/front.png",
 )
 @click.option(
-    "--confirm", type=click.IntRange(1), metavar="N", help="First train the N best again, with two more seeds."
+    "--confirm",
+    type=click.IntRange(1),
+    metavar="N",
+    help="First train the N best again, with two more seeds.",
 )
 @json_option
 def command(run: Path, plot: Path | None, confirm: int | None, *, as_json: bool) -> None:
@@ -66,8 +69,12 @@ def write(found: Front, plot: Path | None = None) -> tuple[Path, ...]:
 def show(found: Front) -> None:
     """Print the table of a front."""
     out = console()
-    counts = ", ".join(f"{number} {outcome}" for outcome, number in found.counts.items()) or "none yet"
-    out.print(f"{found.run.folder}: trials: {counts}; {found.dominated} trained networks are dominated")
+    counts = (
+        ", ".join(f"{number} {outcome}" for outcome, number in found.counts.items()) or "none yet"
+    )
+    out.print(
+        f"{found.run.folder}: trials: {counts}; {found.dominated} trained networks are dominated"
+    )
     if found.rows:
         out.print(table(found.columns(), found.cells()))
         for note in found.notes():
