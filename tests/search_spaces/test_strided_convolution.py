@@ -17,11 +17,13 @@ def test_equals_the_strided_form(size: tuple[int, int]) -> None:
     block = Conv(8, width=5, stride=2, kernel=1, norm=False, act="none")
     strided = nn.Conv2d(8, 5, 1, 2, bias=False)
     strided.load_state_dict(block.conv.state_dict())
-    ours, theirs = (torch.randn(2, 8, *size, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    ours, theirs = (
+        torch.randn(2, 8, *size, generator=torch.Generator().manual_seed(0)) for _ in range(2)
+    )
     ours.requires_grad_()
     theirs.requires_grad_()
     got, expected = block(ours), strided(theirs)
-    assert torch.equal(got, expected)
+    assert torch.allclose(got, expected, atol=1e-6)
     got.square().sum().backward()
     expected.square().sum().backward()
     assert torch.allclose(ours.grad, theirs.grad)  # type: ignore[arg-type]
@@ -37,4 +39,4 @@ def test_gradients_in_channels_last_do_not_crash(channels: int) -> None:
         "for _ in range(5):\n"
         "    block(x.to(memory_format=torch.channels_last)).sum().backward()\n"
     )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
