@@ -52,7 +52,7 @@ def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
 def mirrored(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image (H, W, 3) with left and right exchanged.
 
-    Channel by channel, which is three times faster than pixel by pixel; torch.s flip would start a team of threads
+    Channel by channel, which is three times faster than pixel by pixel; torch's flip would start a team of threads
     of its own beside the one that trains.
     """
     turned = np.empty(image.shape, np.uint8)
