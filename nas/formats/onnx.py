@@ -51,11 +51,8 @@ class Onnx:
             raise ExportError(
                 "torch.onnx.export returned nothing; is its `dynamo` exporter switched off?"
             )
-        fixed = [
-            name
-            for axis, name in names.items()
-            if str(program.model.graph.inputs[0].shape[axis]).isdigit()
-        ]  # type: ignore[index]
+        shape: Any = program.model.graph.inputs[0].shape
+        fixed = [name for axis, name in names.items() if str(shape[axis]).isdigit()]
         if fixed:
             raise ExportError(
                 f"tracing fixed {', '.join(fixed)}: a layer computes with the size itself"

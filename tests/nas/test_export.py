@@ -11,16 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, load_architecture
 from nas.errors import ExportError
 from nas.export import Check, Tolerance, compare, describe, export, odd, trace_size
 from nas.formats import FORMATS, find
 from nas.formats.onnx import Onnx
-from nas.architecture import load_architecture
-from nas.space import load_space
 from nas.network import build
 from nas.recipe import Recipe
 from nas.registry import domain
+from nas.space import load_space
 from nas.weights import describe as about
 from nas.weights import save_weights
 
@@ -39,7 +38,9 @@ def architecture() -> Architecture:
 
 
 @pytest.fixture(scope="module")
-def weights(architecture: Architecture, data: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(
+    architecture: Architecture, data: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     save_weights(path, build(architecture, SIZE, seed=1), about(architecture, data, SIZE, Recipe()))
     return path
@@ -74,7 +75,10 @@ def test_onnx_metadata_say_how_to_use_the_file(
     found = session.get_modelmeta().custom_metadata_map
     assert json.loads(found["classes"]) == list(data.classes)
     assert json.loads(found["palette"]) == data.palette.tolist()
-    assert (json.loads(found["mean"]), json.loads(found["std"])) == (list(data.mean), list(data.std))
+    assert (json.loads(found["mean"]), json.loads(found["std"])) == (
+        list(data.mean),
+        list(data.std),
+    )
     assert Architecture.of(json.loads(found["architecture"])) == architecture
     assert json.loads(found["input"])["size"] == list(SIZE)
     image, _ = data.read(data.split("val")[0])
@@ -87,11 +91,18 @@ def test_onnx_metadata_say_how_to_use_the_file(
 def test_fixed_size_still_has_a_dynamic_batch(
     architecture: Architecture, weights: Path, data: Any, tmp_path: Path
 ) -> None:
-    exported = export(architecture, weights, data, tmp_path / "net.onnx", size=SIZE, fixed_size=True, runs=0)
+    exported = export(
+        architecture, weights, data, tmp_path / "net.onnx", size=SIZE, fixed_size=True, runs=0
+    )
     assert exported.fixed == "asked for"
     assert {check.batch for check in exported.checks} == {4, 1}
     with pytest.raises(ExportError, match="does not run"):
-        compare(build(architecture, SIZE, seed=1).eval(), Onnx().open(exported.path, 1), torch.zeros(1, 3, 32, 32), _labels)
+        compare(
+            build(architecture, SIZE, seed=1).eval(),
+            Onnx().open(exported.path, 1),
+            torch.zeros(1, 3, 32, 32),
+            _labels,
+        )
 
 
 class Wrong(Onnx):
@@ -107,7 +118,11 @@ class Wrong(Onnx):
 
 @pytest.mark.full
 def test_silently_wrong_at_another_size_falls_back_to_the_fixed_one(
-    architecture: Architecture, weights: Path, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: Architecture,
+    weights: Path,
+    data: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(FORMATS, "onnx", Wrong(right=SIZE))
     exported = export(architecture, weights, data, tmp_path / "net.onnx", size=SIZE, runs=0)
@@ -118,7 +133,11 @@ def test_silently_wrong_at_another_size_falls_back_to_the_fixed_one(
 
 @pytest.mark.full
 def test_a_wrong_file_is_refused_and_not_left_behind(
-    architecture: Architecture, weights: Path, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: Architecture,
+    weights: Path,
+    data: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(FORMATS, "onnx", Wrong(right=None))
     with pytest.raises(ExportError, match="disagree"):
@@ -126,7 +145,9 @@ def test_a_wrong_file_is_refused_and_not_left_behind(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_there_is_kept(architecture: Architecture, weights: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_kept(
+    architecture: Architecture, weights: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "net.onnx"
     path.write_text("mine")
     with pytest.raises(ExportError, match="already there"):

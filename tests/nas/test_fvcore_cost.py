@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nas import fvcore_cost
+from nas.architecture import load_architecture
 from nas.cost import cost
 from nas.errors import NasError
-from nas.architecture import load_architecture
 
 
 @pytest.mark.parametrize("name", ["fcn_resnet18", "deeplabv3plus_resnet18"])
@@ -22,12 +22,16 @@ def test_convolutions_are_ours_and_the_total_has_more(name: str) -> None:
 
 def test_memory_grows_with_the_image_and_holds_the_weights() -> None:
     architecture = load_architecture("fcn_resnet18")
-    small, large = (fvcore_cost.memory_needed(architecture, size) for size in ((64, 64), (640, 640)))
+    small, large = (
+        fvcore_cost.memory_needed(architecture, size) for size in ((64, 64), (640, 640))
+    )
     weights = 4 * cost(architecture, (64, 64)).params
     assert large - weights == pytest.approx(100 * (small - weights), rel=0.05)
 
 
-def test_memory_available_is_read_from_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_available_is_read_from_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "meminfo"
     file.write_text("MemTotal: 100 kB\nMemAvailable:      42 kB\n")
     monkeypatch.setattr(fvcore_cost, "MEMINFO", file)

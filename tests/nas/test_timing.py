@@ -10,7 +10,9 @@ from nas.timing import WARM_UP, interleaved, percentile
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.sampled_from([0.1, 0.5, 0.9, 1.0]))
-def test_a_percentile_is_the_smallest_value_that_covers_its_share(values: list[float], share: float) -> None:
+def test_a_percentile_is_the_smallest_value_that_covers_its_share(
+    values: list[float], share: float
+) -> None:
     found = percentile(values, share)
     assert found in values
     assert sum(v <= found for v in values) >= share * len(values) - 1e-9

@@ -33,7 +33,13 @@ def test_the_table_has_every_node_and_the_total() -> None:
     assert done.exit_code == 0
     nodes = as_json(NAME)["nodes"]
     lines = done.stdout.splitlines()
-    assert sum(any(line.strip().startswith(node["name"].removeprefix(f"{node['block']}.")) for line in lines) for node in nodes)
+    assert sum(
+        any(
+            line.strip().startswith(node["name"].removeprefix(f"{node['block']}."))
+            for line in lines
+        )
+        for node in nodes
+    )
     assert any(line.startswith("total") for line in lines)
 
 

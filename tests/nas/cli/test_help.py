@@ -41,7 +41,11 @@ def test_examples_parse(name: str) -> None:
     for example in made.examples:
         program, called, *arguments = shlex.split(example)
         assert (program, called) == ("nas", name)
-        made.make_context(name, [a for a in arguments if a not in {"--use", "my_block.py"}], resilient_parsing=False)
+        made.make_context(
+            name,
+            [a for a in arguments if a not in {"--use", "my_block.py"}],
+            resilient_parsing=False,
+        )
 
 
 def test_all_commands_are_listed_in_the_order_of_the_work() -> None:
@@ -57,7 +61,9 @@ def test_an_unknown_command_is_answered_with_the_closest() -> None:
 
 
 def test_version_and_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "nas", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("nas, version")
 
 

@@ -25,7 +25,10 @@ def test_lists_spaces_with_sizes_and_architectures_with_costs() -> None:
     assert all(space["size"] > 1 for space in listed["spaces"])
     architectures = {a["name"]: a for a in listed["architectures"]}
     for family in ("fcn", "fpn", "pspnet", "deeplabv3plus"):
-        assert architectures[f"{family}_resnet18"]["params"] < architectures[f"{family}_resnet50"]["params"]
+        assert (
+            architectures[f"{family}_resnet18"]["params"]
+            < architectures[f"{family}_resnet50"]["params"]
+        )
     assert len({a["id"] for a in architectures.values()}) == len(architectures)
 
 
@@ -46,7 +49,9 @@ def test_show_prints_decisions_and_options() -> None:
 
 def test_show_checks_a_file_of_your_own(tmp_path: Path) -> None:
     space = tmp_path / "mine.yaml"
-    space.write_text("base: tiny\ndecoders:\n  semantic:\n    head: {choice: {fnc: {}, merge: {}}}\n")
+    space.write_text(
+        "base: tiny\ndecoders:\n  semantic:\n    head: {choice: {fnc: {}, merge: {}}}\n"
+    )
     done = CliRunner().invoke(app, ["spaces", "show", str(space)])
     assert done.exit_code == 2
     assert "mine.yaml:4" in done.stderr
@@ -54,5 +59,10 @@ def test_show_checks_a_file_of_your_own(tmp_path: Path) -> None:
 
 
 def test_sizes_as_text() -> None:
-    assert [size_text(n) for n in (1, 999_999, 10**6, 123 * 10**40)] == ["1", "999,999", "1.0e6", "1.2e42"]
+    assert [size_text(n) for n in (1, 999_999, 10**6, 123 * 10**40)] == [
+        "1",
+        "999,999",
+        "1.0e6",
+        "1.2e42",
+    ]
     assert size_text(10**4000) == "1e4000"
