@@ -39,6 +39,6 @@ def test_real_time_is_large_and_half_of_it_is_within_five_gmacs() -> None:
     space, counter = load_space("real_time"), Counter((512, 1024))
     assert space.size() > 10**12
     assert space.options()
-    drawn = [resolve(space, random_chooser(Random(seed))) for seed in range(30)]
+    drawn = [resolve(space, random_chooser(Random(seed))) for seed in range(12)]
     within = sum(counter.count(a).macs <= 5e9 for a in drawn)
-    assert 5 <= within <= 25
+    assert 2 <= within <= 10
