@@ -35,7 +35,7 @@ def test_tiny_can_be_listed_and_its_costs_spread_by_five() -> None:
     assert max(macs) >= 5 * min(macs)
 
 
-def test_real_time_is_large_and_half_of_it_is_within_five_gmacs() -> None:
+def test_real_time_is_large_and_a_good_part_is_within_five_gmacs() -> None:
     space, counter = load_space("real_time"), Counter((512, 1024))
     assert space.size() > 10**12
     assert space.options()
