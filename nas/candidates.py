@@ -24,14 +24,12 @@ if TYPE_CHECKING:
     from nas.run import Settings
     from nas.space import Space
 
-ENUMERATED = 10_000
-"""Spaces up to this size are counted out when the strategy repeats itself: it is then known exactly what is left."""
-EAGER = 500
-"""Spaces up to this size are counted out at once."""
 PATIENCE = 20
 """Draws in a row that bring nothing to train before an unseen architecture is put in the strategy's place."""
 PATIENCE_COUNTED = 3
 """The same in a space that is counted out: there, few are left when a strategy repeats itself."""
+COUNTED = {500: PATIENCE_COUNTED, 10_000: PATIENCE}
+"""Spaces up to a size are counted out once so many draws in a row brought nothing: what is left is then known exactly."""
 DRAWS = 1_000
 """Random draws in a row, all refused or known, after which a large space counts as used up."""
 
@@ -68,7 +66,7 @@ class Candidates:
         self._strategy = strategies.find(settings.strategy)
         self._all: dict[str, Architecture] | None = None
         self._known = {t.digest: t for t in record.trials if _is_known(t)}
-        self._idle = _trailing(record.trials)
+        self._idle, self._longest = _idle(record.trials)
         self._size = space.size()
         self.used_up = ""
 
@@ -87,6 +85,7 @@ class Candidates:
         trial = self._record.ask(sampler, fixed)
         judged = self._judge(trial)
         self._idle = 0 if isinstance(judged, Candidate) else self._idle + 1
+        self._longest = max(self._longest, self._idle)
         return judged
 
     def learn(self, trial: TrialRecord) -> None:
@@ -136,8 +135,7 @@ class Candidates:
 
     def _check_left(self) -> None:
         """Set `used_up` where the space has been counted out and nothing is left of it."""
-        worth = EAGER if self._idle < PATIENCE else ENUMERATED
-        if self._all is None and self._size <= worth:
+        if self._all is None and any(self._size <= size and self._longest >= n for size, n in COUNTED.items()):
             self._all = self.enumerate()
         if self._all == {}:
             self.used_up = f"no network of the space fits the limits ({_caps(self._limits)}); raise a limit"
@@ -212,14 +210,14 @@ def _is_known(trial: TrialRecord) -> bool:
     return trial.counts and trial.digest != ""
 
 
-def _trailing(trials: list[TrialRecord]) -> int:
-    """Return how many trials at the end of the record brought nothing to train."""
-    idle = 0
-    for trial in reversed(trials):
-        if trial.counts or trial.outcome in {"stopped", "running", "waiting"}:
-            break
-        idle += 1
-    return idle
+def _idle(trials: list[TrialRecord]) -> tuple[int, int]:
+    """Return how many trials in a row brought nothing to train: now, and at most. A resumed run goes on from both."""
+    idle = longest = 0
+    for trial in trials:
+        went_out = trial.counts or trial.outcome in {"stopped", "running", "waiting"}
+        idle = 0 if went_out else idle + 1
+        longest = max(longest, idle)
+    return idle, longest
 
 
 def _tight(limits: Limits, fitting: int, smallest: Mapping[str, int]) -> str:

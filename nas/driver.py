@@ -22,7 +22,7 @@ from nas.standing import Standing
 
 POLL = 0.25
 """Seconds between two looks at the clock and at Ctrl-C."""
-SAVE = 2.0
+SAVE = 1.0
 """Seconds of the budget that a kill may forget."""
 PATIENCE = 15.0
 """Seconds that a trial in flight has to stop after Ctrl-C, before its worker is ended."""
@@ -210,7 +210,7 @@ class Driver:
         for event in self._executor.poll(timeout):
             if isinstance(event, Epoch):
                 self._running[event.number] = event.values
-                self._clock.save(0.0)
+                self._clock.save()
                 self._progress.update(self.view)
             else:
                 self._take(event)

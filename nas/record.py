@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -78,6 +79,8 @@ ATTRIBUTES = tuple(
 
 def read_trials(url: str, objectives: Sequence[str]) -> list[TrialRecord]:
     """Return the trials of the study at `url`, in order of their numbers; [] where there is no study yet."""
+    if _is_missing(url):
+        return []
     with _storage(url) as storage:
         studies = storage.get_all_studies()
         if not studies:
@@ -88,10 +91,18 @@ def read_trials(url: str, objectives: Sequence[str]) -> list[TrialRecord]:
 
 def read_seconds(url: str) -> float:
     """Return the seconds of its budget that the search has used, as last written."""
+    if _is_missing(url):
+        return 0.0
     with _storage(url) as storage:
         studies = storage.get_all_studies()
         attrs = storage.get_study_user_attrs(studies[0]._study_id) if studies else {}  # noqa: SLF001
         return float(attrs.get(SECONDS_USED, 0.0))
+
+
+def _is_missing(url: str) -> bool:
+    """Return whether the URL names a SQLite file that is not there: opening it would make one."""
+    parsed = sqlalchemy.make_url(url)
+    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
 
 
 def trial_record(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRecord:

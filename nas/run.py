@@ -122,7 +122,7 @@ class Run:
             raise RunError(f"{path} holds a run already: --resume {path} goes on with it; or name another folder")
         path.mkdir(parents=True, exist_ok=True)
         (path / "space.yaml").write_text(space_text, encoding="utf-8")
-        head = {"schema": SCHEMA, "created": now(), "command": shlex.join(sys.argv)}
+        head = {"schema": SCHEMA, "created": now(), "command": _command()}
         facts = {"versions": versions(), "machine": machine()}
         _write(path / "run.yaml", {**head, **settings.to_dict(), **facts})
         return cls(path, settings)
@@ -214,6 +214,13 @@ def machine() -> dict[str, Any]:
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()
     return {"system": platform.platform(), "processor": _processor(), "cores": cores, "memory_gib": round(memory, 1)}
+
+
+def _command() -> str:
+    """Return what was typed; `python -m nas` is `nas`."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def _processor() -> str:

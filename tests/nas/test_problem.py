@@ -1,14 +1,32 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-import pytest
 
 from nas.errors import LimitError
-from nas.problem import Budget, Limits, Objective, Problem, make_problem, parse_budget, parse_count, show_count, show_seconds
+from nas.problem import (
+    Budget,
+    Limits,
+    Objective,
+    Problem,
+    make_problem,
+    parse_budget,
+    parse_count,
+    show_count,
+    show_seconds,
+)
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("2G", 2 * 10**9), ("1.5M", 1_500_000), ("300k", 300_000), ("2000000", 2_000_000), ("2_000", 2000), (7, 7), ("0.001G", 10**6)],
+    [
+        ("2G", 2 * 10**9),
+        ("1.5M", 1_500_000),
+        ("300k", 300_000),
+        ("2000000", 2_000_000),
+        ("2_000", 2000),
+        (7, 7),
+        ("0.001G", 10**6),
+    ],
 )
 def test_parse_count(text, value):
     assert parse_count(text) == value
@@ -50,7 +68,8 @@ def test_seconds_are_read_back(seconds):
 
 
 def test_show_count():
-    assert [show_count(n) for n in (999, 1234, 2.31e9, 999_600, 999_999, 0)] == ["999", "1.23 k", "2.31 G", "1 M", "1 M", "0"]
+    shown = [show_count(n) for n in (999, 1234, 2.31e9, 999_600, 999_999, 0)]
+    assert shown == ["999", "1.23 k", "2.31 G", "1 M", "1 M", "0"]
 
 
 def test_unknown_objective_names_the_closest():

@@ -132,8 +132,9 @@ def study_rows(folder, study_id):
 
 def rows_of(connection, table, study_id):
     """All columns but keys, with the trial's number in front."""
-    query = f"SELECT t.number, x.* FROM {table} x JOIN trials t ON t.trial_id = x.trial_id WHERE t.study_id = {study_id}"
-    found = connection.execute(sqlalchemy.text(query)).mappings()
+    joined = f"{table} x JOIN trials t ON t.trial_id = x.trial_id"
+    query = sqlalchemy.text(f"SELECT t.number, x.* FROM {joined} WHERE t.study_id = {study_id}")
+    found = connection.execute(query).mappings()
     return sorted(str({k: v for k, v in row.items() if not k.endswith("_id")} | {"": row["number"]}) for row in found)
 
 

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 import yaml
-from hypothesis import given, settings as effort
+from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from nas.errors import RunError
@@ -69,7 +70,7 @@ def test_a_missing_run_names_the_closest(tmp_path):
 @pytest.mark.parametrize("text", ["{", "[1]", "schema: 1\n", "schema: 2\n"])
 def test_a_damaged_run_says_so(tmp_path, text):
     (tmp_path / "run.yaml").write_text(text)
-    with pytest.raises(RunError, match="damaged|schema"):
+    with pytest.raises(RunError, match=r"damaged|schema"):
         Run.open(tmp_path)
 
 
@@ -79,11 +80,19 @@ def test_limits_and_objectives_are_read_back(tmp_path):
     assert run.problem.directions == ("maximize", "minimize")
 
 
+HOLD = """
+import sys
+from nas.run import Run
+with Run.open(sys.argv[1]).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_a_second_driver_is_refused_with_the_holder(tmp_path):
     run = Run.create(tmp_path / "a", settings(), "")
-    code = "import sys\nfrom nas.run import Run\nwith Run.open(sys.argv[1]).lock():\n    print('held', flush=True)\n    sys.stdin.read()"
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLD, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert holder.stdout.readline() == b"held\n"

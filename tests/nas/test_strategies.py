@@ -22,7 +22,14 @@ def test_an_unknown_strategy_names_the_closest():
 
 @pytest.mark.parametrize(
     ("options", "ordered"),
-    [([1, 2, 4], True), ([0.25, 0.5], True), ([3, 1], False), ([1, 1], False), (["a", "b"], False), ([False, True], False)],
+    [
+        ([1, 2, 4], True),
+        ([0.25, 0.5], True),
+        ([3, 1], False),
+        ([1, 1], False),
+        (["a", "b"], False),
+        ([False, True], False),
+    ],
 )
 def test_rising_numbers_are_ordered(options, ordered):
     assert strategies.is_ordered(options) is ordered

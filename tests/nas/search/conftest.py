@@ -17,10 +17,10 @@ def small(tmp_path):
 
 
 @pytest.fixture
-def find(tmp_path):
+def find(tmp_path, small):
     """A search without training: planted scores, in this process."""
 
-    def find(space="tiny", folder="run", **asked):
+    def find(space=None, folder="run", **asked):
         known = {
             "data": DATA,
             "budget": "8trials",
@@ -33,9 +33,9 @@ def find(tmp_path):
         }
         if "resume" in asked:
             known = {"preflight": False, "progress": False}
-            space = asked.pop("space", None)
         else:
             known["run"] = tmp_path / folder
+            space = space or small
         return nas.search.search(space, **known | asked)
 
     return find

@@ -70,7 +70,7 @@ def test_another_seed_finds_another_way(find):
 
 def test_networks_over_a_limit_are_refused_before_training(find):
     free = find(folder="free", budget="20trials", strategy="random")
-    cap = sorted(t.macs for t in free.trials())[5]
+    cap = sorted(t.macs for t in free.trials())[10]
     run = find(folder="capped", budget="10trials", strategy="random", max_macs=cap)
     refused = [t for t in run.trials() if t.outcome == "refused"]
     assert refused
@@ -144,8 +144,8 @@ def test_a_search_in_which_everything_fails_ends(find):
     assert "nan" in run.trials()[0].reason
 
 
-def test_starting_points_come_first(find, tmp_path):
-    space = load_space("tiny")
+def test_starting_points_come_first(find, small, tmp_path):
+    space = load_space(small)
     chosen = list(space.enumerate())[5]
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(chosen.tree))
@@ -171,12 +171,13 @@ def test_time_is_a_budget_and_the_trial_in_flight_is_stopped(find):
     assert trials[-1].outcome == "stopped"
     assert trials[-1].reason == "stopped at the deadline"
     assert not trials[-1].counts
-    assert 1.0 <= read_seconds(run.study_url) < 2.0
+    used = read_seconds(run.study_url)
+    assert used >= 1.0
     assert find(resume=run.folder).trials() == trials
-    more = find(resume=run.folder, budget="2s")
+    more = find(resume=run.folder, budget=f"{used + 2:.0f}s")
     assert len(more.trials()) > len(trials)
-    assert more.problem.budget == Budget(None, 2.0)
-    assert read_seconds(run.study_url) >= 2.0
+    assert more.problem.budget == Budget(None, round(used + 2))
+    assert read_seconds(run.study_url) >= round(used + 2)
 
 
 def test_the_first_of_two_budgets_ends_it(find):
@@ -207,7 +208,7 @@ def test_a_locked_run_is_refused(find):
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({"space": "real_time"}, "space: the run has tiny"),
+        ({"space": "real_time"}, "space: the run has small"),
         ({"objectives": ["miou"]}, "objectives"),
         ({"max_params": "3M"}, "limits"),
         ({"data": "street:images=13,size=32x64"}, "data: the run has"),
@@ -225,7 +226,7 @@ def test_a_resumed_run_must_be_the_same_search(find, asked, text):
 def test_a_changed_space_file_is_noticed(find):
     run = find(budget="1trial")
     text = run.space_file.read_text()
-    run.space_file.write_text(text.replace("32", "24"))
+    run.space_file.write_text(text.replace("48", "40"))
     with pytest.raises(RunError, match="was changed"):
         find(resume=run.folder)
 
@@ -243,7 +244,7 @@ def test_the_reporting_split_is_out_of_reach(find):
 def test_what_makes_no_sense_leaves_no_run(find, tmp_path, asked):
     with pytest.raises(LimitError):
         find(**asked)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_folder_tells_what_happened(find):
