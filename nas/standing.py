@@ -19,6 +19,7 @@ class Standing:
         self.counted = 0
         self.best: float | None = None
         self.front: list[TrialRecord] = []
+        """Best in the first objective first."""
         self.stalled = 0
         for trial in trials:
             self.add(trial)
@@ -41,4 +42,8 @@ class Standing:
         entered = len(self.front) in kept and points[-1] not in points[:-1]
         self.stalled = 0 if entered else self.stalled + 1
         together = [*self.front, trial]
-        self.front = [together[i] for i in kept]
+        self.front = sorted((together[i] for i in kept), key=_first_objective, reverse=self._directions[0] == "maximize")
+
+
+def _first_objective(trial: TrialRecord) -> float:
+    return next(iter(trial.values.values()))

@@ -1,0 +1,33 @@
+"""A search must find what random drawing does not, where the answer is planted: a sum over the fields."""
+
+import statistics
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_tpe_beats_random_on_a_planted_space(find):
+    def best(strategy, seed):
+        run = find(
+            "real_time",
+            folder=f"{strategy}-{seed}",
+            strategy=strategy,
+            seed=seed,
+            budget="120trials",
+            objectives=["miou"],
+            size=(64, 64),
+        )
+        return max(t.values["miou"] for t in run.trials())
+
+    tpe, random = ([best(s, seed) for seed in range(5)] for s in ("tpe", "random"))
+    assert statistics.mean(tpe) > statistics.mean(random)
+    assert sum(a > b for a, b in zip(tpe, random, strict=True)) >= 4
+
+
+def test_refused_trials_teach_tpe_to_keep_the_limits(find):
+    run = find("real_time", strategy="tpe", budget="100trials", size=(64, 64), max_macs="40M")
+    trials = run.trials()
+    half = len(trials) // 2
+    early, late = (sum(t.outcome == "refused" for t in part) for part in (trials[:half], trials[half:]))
+    assert early > 2 * late
