@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 import threading
 import time
@@ -98,6 +99,7 @@ class Driver:
 
     def search(self) -> Ended:
         """Run trials until something ends the search; return what it was. A second Ctrl-C raises KeyboardInterrupt."""
+        self._sweep()
         with self._interrupt.installed():
             try:
                 ended = self._loop()
@@ -126,6 +128,13 @@ class Driver:
             if self._interrupt.asked
             else self.note,
         )
+
+    def _sweep(self) -> None:
+        """Remove what trials left that had ended when an earlier driver was killed."""
+        waiting = {str(t.number) for t in self._record.trials if t.outcome == "waiting"}
+        for folder in (self._run.folder / "trials").glob("*"):
+            if folder.name not in waiting:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _loop(self) -> Ended:
         told = False
@@ -194,6 +203,7 @@ class Driver:
             recipe=settings.recipe,
             cache=self._run.cache,
             device=settings.device,
+            folder=self._run.trial_folder(number).resolve(),
             seconds_left=None if budget is None else max(0.0, budget - self._clock.used),
             plugins=settings.plugins,
         )
@@ -228,6 +238,7 @@ class Driver:
             self._late = True
         outcome, facts, values = self._judge(result)
         trial = self._record.finish(job.number, outcome, facts, values)
+        shutil.rmtree(self._run.trial_folder(job.number), ignore_errors=True)
         self._failures = self._failures + 1 if outcome == "failed" else 0
         self._candidates.learn(trial)
         self._end(trial)

@@ -158,6 +158,10 @@ class Run:
         """What a person types to go on."""
         return f"nas search --resume {shlex.quote(str(self.folder))}"
 
+    def trial_folder(self, number: int) -> Path:
+        """Where a trial in flight may leave what it needs to go on after a kill; gone when it has ended."""
+        return self.folder / "trials" / str(number)
+
     def architecture_file(self, architecture_id: str) -> Path:
         """Where the architecture `architecture_id` lies."""
         return self.folder / "architectures" / f"{architecture_id}.yaml"

@@ -20,14 +20,16 @@ from nas.registry import domain
 from nas.train import State, Stopped, score, train
 
 CHECKPOINT = "trial.pt"
+KEPT_EVERY = 20.0
+"""Seconds of training that a kill may cost, or one epoch where that takes longer: a checkpoint takes time too."""
 
 
 @evaluator("short_training")
 class ShortTraining:
     """Trains with the job's recipe; yields each epoch, then the scores of the last epoch's weights.
 
-    Where the job has a folder, each epoch leaves a checkpoint there, from which the same job goes on after a kill; who
-    owns the folder removes it.
+    Where the job has a folder, it leaves a checkpoint there every `KEPT_EVERY` seconds, at the end of an epoch, from
+    which the same job goes on after a kill; who owns the folder removes it.
     """
 
     def __init__(self) -> None:
@@ -70,8 +72,22 @@ def trained(
         device=job.device,
         start=start,
         stop=stop,
-        keep=None if checkpoint is None else lambda state: save_checkpoint(checkpoint, state),
+        keep=None if checkpoint is None else _keeper(checkpoint),
     )
+
+
+def _keeper(checkpoint: Path) -> Callable[[State], None]:
+    """Return what saves a state, unless the last time is less than `KEPT_EVERY` seconds ago."""
+    last = time.monotonic()
+
+    def keep(state: State) -> None:
+        nonlocal last
+        if time.monotonic() - last >= KEPT_EVERY:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(checkpoint, state)
+            last = time.monotonic()
+
+    return keep
 
 
 def _found(checkpoint: Path | None) -> State | None:

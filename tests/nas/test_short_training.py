@@ -71,7 +71,8 @@ def test_the_score_is_that_of_the_named_split(job):
     assert held_back != named
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(job, tmp_path):
+def test_a_killed_training_goes_on_as_if_it_had_not_been(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.evaluators.short_training.KEPT_EVERY", 0.0)
     whole = evaluate("short_training", job)
     kept = replace(job, folder=tmp_path)
     steps = iter(range(100))
