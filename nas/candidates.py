@@ -29,7 +29,7 @@ PATIENCE = 20
 PATIENCE_COUNTED = 3
 """The same in a space that is counted out: there, few are left when a strategy repeats itself."""
 COUNTED = {500: PATIENCE_COUNTED, 10_000: PATIENCE}
-"""Spaces up to a size are counted out once so many draws in a row brought nothing: what is left is then known exactly."""
+"""Spaces up to a size are counted out once so many draws in a row brought nothing: then it is known what is left."""
 DRAWS = 1_000
 """Random draws in a row, all refused or known, after which a large space counts as used up."""
 

@@ -42,7 +42,8 @@ class Standing:
         entered = len(self.front) in kept and points[-1] not in points[:-1]
         self.stalled = 0 if entered else self.stalled + 1
         together = [*self.front, trial]
-        self.front = sorted((together[i] for i in kept), key=_first_objective, reverse=self._directions[0] == "maximize")
+        best_first = self._directions[0] == "maximize"
+        self.front = sorted((together[i] for i in kept), key=_first_objective, reverse=best_first)
 
 
 def _first_objective(trial: TrialRecord) -> float:

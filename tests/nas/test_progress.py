@@ -3,7 +3,16 @@ import io
 from rich.console import Console
 
 from nas.problem import make_problem
-from nas.progress import LivePanel, PlainLines, Silent, View, make_progress, panel, running_line, trial_line
+from nas.progress import (
+    LivePanel,
+    PlainLines,
+    Silent,
+    View,
+    make_progress,
+    panel,
+    running_line,
+    trial_line,
+)
 from nas.record import TrialRecord
 from nas.standing import Standing
 

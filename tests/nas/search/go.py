@@ -1,4 +1,4 @@
-"""One search in a process of its own, to be killed: `python go.py FOLDER EVALUATOR BUDGET`; goes on where a run is there."""
+"""One search in a process of its own, to be killed: `go.py FOLDER EVALUATOR BUDGET`; goes on where a run is there."""
 
 import sys
 from pathlib import Path

@@ -69,8 +69,7 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(tmp_path, whole):
         process.send_signal(signal.SIGKILL)
         process.communicate()
     before = Run.open(folder).trials()
-    out, err = finished(start(folder))
-    assert out == "budget"
+    assert finished(start(folder))[0] == "budget"
     trials = Run.open(folder).trials()
     kept = [t for t in before if t.outcome not in {"running", "waiting"}]
     assert trials[: len(kept)] == kept
@@ -84,8 +83,7 @@ def test_ctrl_c_ends_cleanly_and_goes_on(tmp_path, whole):
     process = start(folder)
     wait_for(folder, 4)
     process.send_signal(signal.SIGINT)
-    out, err = finished(process)
-    assert out == "interrupted"
+    assert finished(process)[0] == "interrupted"
     assert [t.outcome for t in Run.open(folder).trials()][-1] == "waiting"
     assert finished(start(folder))[0] == "budget"
     assert history(folder) == whole
