@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from nas.cli.app import INTERRUPTED
-from nas.cli.command import Command
+from nas.cli.command import Command, pick_device
 from nas.cli.output import console
 from nas.errors import RunError
 from nas.problem import parse_budget
@@ -123,6 +123,7 @@ def _retrain(run: Run, found: Front, seconds: float, seed: int) -> Path:
             size=SIZE,
             seed=seed,
             budget_seconds=seconds,
+            device=pick_device("auto"),
             progress=progress,
             cache=run.cache,
         )
@@ -152,9 +153,9 @@ def _predict(run: Run, weights: Path) -> list[Any]:
     """Save some images that no training has seen, and paint the predicted classes over them."""
     from nas.predict import predict
 
-    pictures = run.folder / "pictures"
-    _step(5, "Pictures", f"nas predict {run.folder} knee {pictures}/*.png --out {pictures}")
-    return predict(None, weights, None, _save_images(pictures), pictures)
+    images, pictures = run.folder / "images", run.folder / "pictures"
+    _step(5, "Pictures", f"nas predict {run.folder} knee {images} --out {pictures}")
+    return predict(None, weights, None, _save_images(images), pictures)
 
 
 def _save_images(folder: Path) -> list[Path]:

@@ -169,3 +169,32 @@ def test_limits_that_nothing_meets_end_before_training(tmp_path: Path) -> None:
         code=3,
     )
     assert "smallest" in done.stderr
+
+
+def test_a_budget_without_a_network_has_its_own_code(tmp_path: Path) -> None:
+    folder = str(tmp_path / "short")
+    done = nas(
+        "search",
+        "tiny",
+        "--data",
+        DATA,
+        "--epochs",
+        "500",
+        "--budget",
+        "1s",
+        "--run",
+        folder,
+        code=4,
+    )
+    assert "no network was trained" in done.stderr
+    assert f"nas search --resume {folder}" in nas("front", folder).stdout
+
+
+def test_the_demo_ends_with_all_that_it_promises(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = nas("demo", "--budget", "60s", "--run", str(folder))
+    assert (folder / "front.png").is_file()
+    assert len(list(folder.glob("pictures/*_overlay.png"))) == 6
+    (exported,) = folder.glob("export/*.onnx")
+    assert str(exported) in done.stdout
+    assert as_json("evaluate", str(folder), "knee")["miou"] > 0
