@@ -11,14 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nas import schema
-from nas.canonical import shorten
-from nas.closing import Closing
 from nas.errors import SpaceError
-from nas.library import ARCHITECTURES, published, read_template
-from nas.notation import to_yaml
-from nas.places import listed
-from nas.tree import OPEN, OUTSIDE, plain
+from nas.language import schema
+from nas.language.canonical import shorten
+from nas.language.closing import Closing
+from nas.language.library import ARCHITECTURES, published, read_template
+from nas.language.notation import to_yaml
+from nas.language.places import listed
+from nas.language.tree import OPEN, OUTSIDE, plain
 
 __all__ = ["Architecture", "load_architecture", "published", "save_architecture", "with_classes"]
 

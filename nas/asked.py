@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nas import executors, registry, strategies
-from nas.decide import decide
 from nas.errors import DataError, LimitError, RunError, SpaceError
+from nas.language.decide import decide
 from nas.problem import Budget, Problem, make_problem
 from nas.recipe import Recipe
 from nas.run import Run, Settings
@@ -89,7 +89,9 @@ def fitted(space: Space, settings: Settings) -> Space:
 
 def digest(data: Any) -> str:
     """Return a short digest of classes and of the samples' names: what makes two scores comparable."""
-    text = repr((tuple(data.classes), sorted((k, [s.name for s in v]) for k, v in data.splits.items())))
+    text = repr(
+        (tuple(data.classes), sorted((k, [s.name for s in v]) for k, v in data.splits.items()))
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -116,7 +118,10 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
     """Return "what: run has ..., asked for ..." for everything that was said and is not so."""
     given: dict[str, tuple[Any, Any]] = {}
     if asked.space is not None:
-        given["space"] = (f"{old.space} ({old.space_digest})", f"{asked.space.name} ({asked.space.digest})")
+        given["space"] = (
+            f"{old.space} ({old.space_digest})",
+            f"{asked.space.name} ({asked.space.digest})",
+        )
         if asked.space.digest == old.space_digest:
             del given["space"]
     if asked.data is not None:
@@ -133,10 +138,16 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
         given["size"] = (old.size, tuple(asked.size))
     fixed = ("strategy", "evaluator", "executor", "split", "seed", "plugins")
     given |= {k: (getattr(old, k), asked.settings[k]) for k in fixed if k in asked.settings}
-    return [f"{name}: the run has {has}, asked for {wants}" for name, (has, wants) in given.items() if has != wants]
+    return [
+        f"{name}: the run has {has}, asked for {wants}"
+        for name, (has, wants) in given.items()
+        if has != wants
+    ]
 
 
-def _recipe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _recipe_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
     return {f"recipe.{k}": (old.get(k), v) for k, v in new.items() if old.get(k) != v}
 
 
@@ -157,17 +168,25 @@ def check_unchanged(run: Run, space: Space) -> None:
         )
 
 
-def starting_points(space: Space, settings: Settings, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def starting_points(
+    space: Space, settings: Settings, names: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
     """Return the parameters of each named architecture; SpaceError names the place where one lies outside the space."""
     from nas.architecture import load_architecture
 
     found: dict[str, dict[str, Any]] = {}
     for name in names:
-        architecture = load_architecture(name).with_classes(len(settings.classes)).with_input((3, *settings.size))
+        architecture = (
+            load_architecture(name)
+            .with_classes(len(settings.classes))
+            .with_input((3, *settings.size))
+        )
         try:
             found[name] = strategies.parameters(space, decide(space, architecture))
         except SpaceError as error:
-            raise SpaceError(f"--start-from {name}: not in the space {settings.space}: {error}") from None
+            raise SpaceError(
+                f"--start-from {name}: not in the space {settings.space}: {error}"
+            ) from None
     return found
 
 

@@ -12,8 +12,8 @@ import optuna
 
 from nas import strategies
 from nas.choosers import random_chooser
-from nas.decide import decide
 from nas.errors import PlanError
+from nas.language.decide import decide
 from nas.problem import Limits, show_count
 from nas.resolve import closed
 
@@ -98,7 +98,9 @@ class Candidates:
         try:
             counted = self._counter.count(architecture)
         except PlanError as error:
-            return self._refuse(trial, {"builds": 1.0}, _facts(architecture) | {"reason": f"refused: {error}"})
+            return self._refuse(
+                trial, {"builds": 1.0}, _facts(architecture) | {"reason": f"refused: {error}"}
+            )
         candidate = Candidate(trial, architecture, counted)
         costs = {"macs": counted.macs, "params": counted.params}
         broken = self._limits.broken(costs)
@@ -119,11 +121,18 @@ class Candidates:
 
     def _repeat(self, candidate: Candidate, earlier: TrialRecord) -> TrialRecord:
         """Take over what is known of the same network; it does not count as a trial of the budget."""
-        facts = candidate.facts | {"duplicate_of": earlier.number, "reason": f"duplicate of {earlier.number}"}
+        facts = candidate.facts | {
+            "duplicate_of": earlier.number,
+            "reason": f"duplicate of {earlier.number}",
+        }
         if earlier.outcome != "complete":
-            return self._record.finish(candidate.trial.number, "failed", facts | {"error": earlier.error})
+            return self._record.finish(
+                candidate.trial.number, "failed", facts | {"error": earlier.error}
+            )
         values = list(earlier.values.values())
-        return self._record.finish(candidate.trial.number, "duplicate", facts | {"metrics": earlier.metrics}, values)
+        return self._record.finish(
+            candidate.trial.number, "duplicate", facts | {"metrics": earlier.metrics}, values
+        )
 
     def _unseen(self, number: int) -> dict[str, Any] | None:
         """Return the parameters of a random network that fits and is not known; sets `used_up` where there is none."""
@@ -135,10 +144,14 @@ class Candidates:
 
     def _check_left(self) -> None:
         """Set `used_up` where the space has been counted out and nothing is left of it."""
-        if self._all is None and any(self._size <= size and self._longest >= n for size, n in COUNTED.items()):
+        if self._all is None and any(
+            self._size <= size and self._longest >= n for size, n in COUNTED.items()
+        ):
             self._all = self.enumerate()
         if self._all == {}:
-            self.used_up = f"no network of the space fits the limits ({_caps(self._limits)}); raise a limit"
+            self.used_up = (
+                f"no network of the space fits the limits ({_caps(self._limits)}); raise a limit"
+            )
         elif self._all is not None and not self._left(self._all):
             self.used_up = f"the space is used up: {len(self._all)} networks of it fit the limits, and all are scored"
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from nas.closing import Chooser
-from nas.counting import Counting
-from nas.cover import cover
 from nas.errors import SpaceError, suggest
-from nas.tree import Template, is_ordered, once
+from nas.language.closing import Chooser
+from nas.language.counting import Counting
+from nas.language.cover import cover
+from nas.language.tree import Template, is_ordered, once
 
 __all__ = [
     "Chooser",

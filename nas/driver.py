@@ -80,7 +80,13 @@ class Driver:
     """Runs a search to its end. The run is locked, the record open, the executor ours alone."""
 
     def __init__(
-        self, run: Run, record: Record, candidates: Candidates, *, executor: Executor, progress: Progress
+        self,
+        run: Run,
+        record: Record,
+        candidates: Candidates,
+        *,
+        executor: Executor,
+        progress: Progress,
     ) -> None:
         self._run = run
         self._record = record
@@ -210,7 +216,9 @@ class Driver:
         self._submit(job)
 
     def _submit(self, job: Job) -> None:
-        self._run.log("began", trial=job.number, architecture=self._record.trials[job.number].architecture_id)
+        self._run.log(
+            "began", trial=job.number, architecture=self._record.trials[job.number].architecture_id
+        )
         self._out[job.number] = job
         self._running[job.number] = {}
         self._executor.submit(job)
@@ -246,7 +254,12 @@ class Driver:
     def _died(self, job: Job, result: Result) -> bool:
         """Return whether the job was handed out again, which a job is once."""
         self._deaths[job.number] = self._deaths.get(job.number, 0) + 1
-        self._run.log("worker died", trial=job.number, error=result.error, time_number=self._deaths[job.number])
+        self._run.log(
+            "worker died",
+            trial=job.number,
+            error=result.error,
+            time_number=self._deaths[job.number],
+        )
         if self._deaths[job.number] > 1 or self._interrupt.asked or self._is_late():
             return False
         self._progress.say(f"trial {job.number}: {_text(result)}; trying it once more")
@@ -255,11 +268,18 @@ class Driver:
 
     def _judge(self, result: Result) -> tuple[Outcome, dict[str, Any], list[float] | None]:
         """Return outcome, attributes and values of a result."""
-        facts: dict[str, Any] = {"seconds": round(result.seconds, 3), "epochs": [dict(e) for e in result.epochs]}
+        facts: dict[str, Any] = {
+            "seconds": round(result.seconds, 3),
+            "epochs": [dict(e) for e in result.epochs],
+        }
         if result.state == "stopped":
             return "stopped", facts | {"reason": "stopped at the deadline"}, None
         if result.state != "complete":
-            return "failed", facts | {"reason": f"failed: {_text(result)}", "error": dict(result.error or {})}, None
+            return (
+                "failed",
+                facts | {"reason": f"failed: {_text(result)}", "error": dict(result.error or {})},
+                None,
+            )
         facts["metrics"] = dict(result.metrics)
         trial = self._record.trials[result.number]
         try:
@@ -307,4 +327,8 @@ def _text(result: Result) -> str:
 
 
 def _costs(trial: TrialRecord) -> dict[str, float]:
-    return {name: float(cost) for name, cost in (("macs", trial.macs), ("params", trial.params)) if cost is not None}
+    return {
+        name: float(cost)
+        for name, cost in (("macs", trial.macs), ("params", trial.params))
+        if cost is not None
+    }

@@ -89,7 +89,9 @@ class Problem:
             raise LimitError(f"objective {twice[0]!r} is given twice; name each once")
         if all(n in COSTS for n in names):
             given = ", ".join(names) or "none"
-            raise LimitError(f"objectives {given}: nothing to train for; add miou (costs alone are only counted)")
+            raise LimitError(
+                f"objectives {given}: nothing to train for; add miou (costs alone are only counted)"
+            )
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -106,7 +108,9 @@ class Problem:
 
 
 def make_problem(
-    objectives: Iterable[str], limits: Mapping[str, str | int | None], budget: str | Budget | Iterable[str] = ()
+    objectives: Iterable[str],
+    limits: Mapping[str, str | int | None],
+    budget: str | Budget | Iterable[str] = (),
 ) -> Problem:
     """Return the problem that names and texts describe; raises LimitError for what does not fit."""
     caps: dict[str, int] = {}
@@ -123,20 +127,28 @@ def parse_count(text: str | int) -> int:
     """Return the whole number that "2G", "1.5M", "300k" or 2000000 says (decimal multiples), at least 1."""
     value = float(text) if isinstance(text, int | float) else _count(text)
     if value < 1 or value != round(value):
-        raise LimitError(f"{text!r} is not a limit: expected a whole number from 1, e.g. 2G, 1.5M, 300k")
+        raise LimitError(
+            f"{text!r} is not a limit: expected a whole number from 1, e.g. 2G, 1.5M, 300k"
+        )
     return round(value)
 
 
 def _count(text: str) -> float:
     found = _COUNT.fullmatch(text.strip().replace("_", ""))
     if found is None:
-        raise LimitError(f"{text!r} is not a count: expected a number, with K, M, G or T if wanted, e.g. 2G or 1.5M")
+        raise LimitError(
+            f"{text!r} is not a count: expected a number, with K, M, G or T if wanted, e.g. 2G or 1.5M"
+        )
     return round(float(found[1]) * _MULTIPLES[found[2].upper()], 6)
 
 
 def parse_budget(texts: str | Iterable[str]) -> Budget:
     """Return the budget of "30m", "8h", "1h30m", "50trials", or several of them (the first reached ends the search)."""
-    items = texts.replace(",", " ").split() if isinstance(texts, str) else [p for t in texts for p in _split(t)]
+    items = (
+        texts.replace(",", " ").split()
+        if isinstance(texts, str)
+        else [p for t in texts for p in _split(t)]
+    )
     trials: int | None = None
     seconds: float | None = None
     for item in items:
@@ -149,7 +161,9 @@ def parse_budget(texts: str | Iterable[str]) -> Budget:
         else:
             seconds = _duration(item)
     if trials == 0 or seconds == 0:
-        raise LimitError(f"budget {' '.join(items)!r} leaves nothing to do: give at least one trial or one second")
+        raise LimitError(
+            f"budget {' '.join(items)!r} leaves nothing to do: give at least one trial or one second"
+        )
     return Budget(trials, seconds)
 
 

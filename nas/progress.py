@@ -94,7 +94,9 @@ class PlainLines:
     def ended(self, view: View, trial: TrialRecord) -> None:
         """Print the trial, the counts and the budget."""
         if trial.counts or trial.outcome == "stopped":
-            self.say(f"{trial_line(trial)} | {counts_line(view)} | {budget_line(view)} | front {len(view.front)}")
+            self.say(
+                f"{trial_line(trial)} | {counts_line(view)} | {budget_line(view)} | front {len(view.front)}"
+            )
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -137,7 +139,9 @@ class LivePanel:
 def panel(view: View) -> RenderableType:
     """Return the whole view: budget, counts, running trials, front."""
     best = "-" if view.best is None else f"{view.best:.4f}"
-    head = Text(f"search {view.name}   {budget_line(view)}   best mIoU {best}", style="bold", no_wrap=True)
+    head = Text(
+        f"search {view.name}   {budget_line(view)}   best mIoU {best}", style="bold", no_wrap=True
+    )
     rows: list[RenderableType] = [head, Text(counts_line(view), no_wrap=True)]
     rows += [Text(running_line(n, v, view.epochs), no_wrap=True) for n, v in view.running.items()]
     if view.front:
@@ -151,11 +155,15 @@ def front_table(view: View) -> Table:
     """Return the current front, best mIoU first; long ones are cut in the middle of nowhere with their number."""
     names = [o.name for o in view.problem.objectives]
     extra = [n for n in ("macs", "params") if n not in names]
-    table = Table(title=f"front ({len(view.front)})", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=f"front ({len(view.front)})", title_justify="left", box=None, pad_edge=False
+    )
     for column in ("id", *names, *extra, "trial"):
         table.add_column(column, justify="left" if column == "id" else "right")
     for trial in view.front[:FRONT_ROWS]:
-        cells = [show_value(n, trial.values.get(n, getattr(trial, n, None))) for n in (*names, *extra)]
+        cells = [
+            show_value(n, trial.values.get(n, getattr(trial, n, None))) for n in (*names, *extra)
+        ]
         table.add_row(trial.architecture_id, *cells, str(trial.number))
     if len(view.front) > FRONT_ROWS:
         table.add_row(f"and {len(view.front) - FRONT_ROWS} more")
@@ -166,8 +174,15 @@ def counts_line(view: View) -> str:
     """Return how many trials are done, running, failed, refused and known."""
     counts = Counter(view.counts)
     parts = [f"{counts['complete']} done", f"{len(view.running)} running"]
-    words = {"failed": "failed", "stopped": "stopped", "refused": "refused by limits", "duplicate": "duplicates"}
-    return ", ".join(parts + [f"{counts[k]} {word}" for k, word in words.items() if counts[k] or k != "stopped"])
+    words = {
+        "failed": "failed",
+        "stopped": "stopped",
+        "refused": "refused by limits",
+        "duplicate": "duplicates",
+    }
+    return ", ".join(
+        parts + [f"{counts[k]} {word}" for k, word in words.items() if counts[k] or k != "stopped"]
+    )
 
 
 def budget_line(view: View) -> str:
@@ -195,7 +210,11 @@ def running_line(number: int, values: Mapping[str, Any], epochs: int | None) -> 
 
 def trial_line(trial: TrialRecord) -> str:
     """Return one ended trial: its values and costs, or why it has none."""
-    costs = [f"{n} {show_count(v)}" for n, v in (("macs", trial.macs), ("params", trial.params)) if v is not None]
+    costs = [
+        f"{n} {show_count(v)}"
+        for n, v in (("macs", trial.macs), ("params", trial.params))
+        if v is not None
+    ]
     if trial.values:
         costs = [f"mIoU {trial.values['miou']:.4f}", *costs] if "miou" in trial.values else costs
         return f"trial {trial.number} {trial.architecture_id}: {', '.join(costs)}, {show_seconds(trial.seconds)}"
@@ -211,8 +230,16 @@ def show_value(name: str, value: float | None) -> str:
 
 def closing_lines(run: Run, view: View) -> list[str]:
     """Return what a person reads when the search has ended: why, and what it leaves."""
-    why = {"budget": "the budget is used", "interrupted": "interrupted", "stalled": "stopped", "failing": "stopped"}
+    why = {
+        "budget": "the budget is used",
+        "interrupted": "interrupted",
+        "stalled": "stopped",
+        "failing": "stopped",
+    }
     parts = [why[run.ended]] if run.ended in why else []
     if view.note and run.ended != "interrupted":
         parts.append(view.note)
-    return [": ".join(parts), f"{counts_line(view)}; {budget_line(view)}; front of {len(view.front)}"]
+    return [
+        ": ".join(parts),
+        f"{counts_line(view)}; {budget_line(view)}; front of {len(view.front)}",
+    ]

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from nas.document import read_file
 from nas.errors import RecipeError, SpaceError, suggest
 from nas.fields import Positive, Range, Ratio, Share
+from nas.language.document import read_file
 
 Size = tuple[Positive, Positive]
 Scales = tuple[

@@ -91,7 +91,10 @@ def domain() -> Any:
 
 
 def use_file(path: str | Path) -> None:
-    """Import one Python file of the user's own, for the kinds and data sets that it registers; once, however often asked."""
+    """Import one Python file of the user's own, for the kinds and data sets that it registers.
+
+    Once, however often asked.
+    """
     file = Path(path).resolve()
     if not file.is_file():
         raise NasError(f"no such file: {file} (expected a Python file with @kind-decorated blocks)")

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.closing import Chooser, Closing
-from nas.decide import decide
 from nas.errors import SpaceError
-from nas.tree import OUTSIDE, Template
+from nas.language.closing import Chooser, Closing
+from nas.language.decide import decide
+from nas.language.tree import OUTSIDE, Template
 
 __all__ = ["Chooser", "architectures", "closed", "decide", "resolve"]
 

@@ -108,7 +108,9 @@ class Run:
         path = Path(folder)
         data = _read(path)
         if data.get("schema") != SCHEMA:
-            raise RunError(f"{path}: run.yaml has schema {data.get('schema')!r}, this version reads {SCHEMA}")
+            raise RunError(
+                f"{path}: run.yaml has schema {data.get('schema')!r}, this version reads {SCHEMA}"
+            )
         try:
             return cls(path, Settings.from_dict(data))
         except (KeyError, TypeError, ValueError) as error:
@@ -119,7 +121,9 @@ class Run:
         """Make the folder and write what was asked; raises RunError where a run is there already."""
         path = Path(folder)
         if (path / "run.yaml").exists():
-            raise RunError(f"{path} holds a run already: --resume {path} goes on with it; or name another folder")
+            raise RunError(
+                f"{path} holds a run already: --resume {path} goes on with it; or name another folder"
+            )
         path.mkdir(parents=True, exist_ok=True)
         (path / "space.yaml").write_text(space_text, encoding="utf-8")
         head = {"schema": SCHEMA, "created": now(), "command": _command()}
@@ -190,7 +194,9 @@ class Run:
             except OSError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                raise RunError(f"{self.folder} is being searched by {holder}; wait for it, or stop it first") from None
+                raise RunError(
+                    f"{self.folder} is being searched by {holder}; wait for it, or stop it first"
+                ) from None
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
             file.flush()
@@ -217,7 +223,12 @@ def machine() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()
-    return {"system": platform.platform(), "processor": _processor(), "cores": cores, "memory_gib": round(memory, 1)}
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": cores,
+        "memory_gib": round(memory, 1),
+    }
 
 
 def _command() -> str:

@@ -102,7 +102,12 @@ def search(
 
 
 def _begin(
-    asked: Asked, names: tuple[str, ...], folder: str | Path | None, show: Progress, *, checks: tuple[bool, bool]
+    asked: Asked,
+    names: tuple[str, ...],
+    folder: str | Path | None,
+    show: Progress,
+    *,
+    checks: tuple[bool, bool],
 ) -> Run:
     """Check everything, make the run's folder, and search."""
     settings, space = asking.new_settings(asked)
@@ -111,7 +116,9 @@ def _begin(
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")  # noqa: DTZ005 - a name for a person at this machine
     path = Path(folder) if folder else asking.default_folder(settings.space, RESULTS, stamp)
     if (path / "run.yaml").exists():
-        raise RunError(f"{path} holds a run already: --resume {path} goes on with it; or name another folder")
+        raise RunError(
+            f"{path} holds a run already: --resume {path} goes on with it; or name another folder"
+        )
     check, only_check = checks
     with _executor(settings) as executor, _cache(path, temporary=only_check) as cache:
         if check:
@@ -147,7 +154,11 @@ def _go_on(
 
 
 def _drive(
-    run: Run, space: Space, starts: Mapping[str, Mapping[str, Any]], executor: Executor, show: Progress
+    run: Run,
+    space: Space,
+    starts: Mapping[str, Mapping[str, Any]],
+    executor: Executor,
+    show: Progress,
 ) -> Run:
     """Open the record and run the loop; the lock is held."""
     objectives = {o.name: o.direction for o in run.problem.objectives}
@@ -157,7 +168,12 @@ def _drive(
         for name, params in starts.items():
             if name not in known:
                 record.enqueue(params, name)
-        run.log("started", kept=len(record.trials), given_back=record.given_back, seconds_used=record.seconds_used)
+        run.log(
+            "started",
+            kept=len(record.trials),
+            given_back=record.given_back,
+            seconds_used=record.seconds_used,
+        )
         if record.given_back:
             show.say(f"given back after an interruption: {', '.join(map(str, record.given_back))}")
         candidates = Candidates(space, run.settings, record, Counter(run.settings.size))
@@ -181,7 +197,9 @@ def _save_front(run: Run, driver: Driver) -> None:
             save_architecture(Architecture(trial.architecture), file)
 
 
-def _preflight(space: Space, settings: Settings, cache: Path, executor: Executor, show: Progress) -> None:
+def _preflight(
+    space: Space, settings: Settings, cache: Path, executor: Executor, show: Progress
+) -> None:
     """Find what does not work, and say how long a trial takes, before the budget starts."""
     from nas.preflight import preflight
 

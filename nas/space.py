@@ -11,24 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from nas.architecture import Architecture, with_classes
-from nas.counting import Counting
-from nas.document import read_text
 from nas.errors import Where
-from nas.grammar import template_of
-from nas.library import SPACES, published, read_template, spaces
-from nas.notation import to_yaml
-from nas.places import Places
-from nas.questions import questions
+from nas.language.counting import Counting
+from nas.language.document import read_text
+from nas.language.grammar import template_of
+from nas.language.library import SPACES, published, read_template, spaces
+from nas.language.notation import to_yaml
+from nas.language.places import Places
+from nas.language.questions import questions
+from nas.language.schema import ROOT
+from nas.language.tree import Choice, Pick, Repeat, Template, once, plain
 from nas.resolve import architectures
-from nas.schema import ROOT
-from nas.tree import Choice, Pick, Repeat, Template, once, plain
 
 __all__ = ["Space", "load_space", "parse", "published", "spaces"]
 
 
 @dataclass(frozen=True)
 class Space(Template):
-    """Plain data with open nodes (`nas.tree`), and the trees that `use` names; `places` says where its parts stand."""
+    """Plain data with open nodes (`nas.language.tree`), and the trees that `use` names.
+
+    `places` says where its parts stand.
+    """
 
     name: str = ""
     places: Places = field(default_factory=Places, repr=False, compare=False)

@@ -18,7 +18,7 @@ WITHOUT_TORCH = (
     "nas.choosers",
     "nas.cli",
     "nas.cli.app",
-    "nas.document",
+    "nas.language.document",
     "nas.errors",
     "nas.formats",
     "nas.job",
@@ -29,7 +29,7 @@ WITHOUT_TORCH = (
     "nas.resolve",
     "nas.run",
     "nas.space",
-    "nas.validate",
+    "nas.language.validate",
 )
 APART = ("nas/strategies", "nas/evaluators", "nas/executors", "nas/formats")
 

@@ -66,7 +66,7 @@ def size_text(size: int) -> str:
 
 
 def _spaces() -> list[dict[str, Any]]:
-    from nas.library import spaces
+    from nas.language.library import spaces
     from nas.space import load_space
 
     rows = []
@@ -82,7 +82,7 @@ def _spaces() -> list[dict[str, Any]]:
 def _architectures() -> list[dict[str, Any]]:
     from nas.architecture import load_architecture
     from nas.cost import cost
-    from nas.library import published
+    from nas.language.library import published
 
     rows = []
     for name, path in sorted(published().items()):

@@ -87,5 +87,9 @@ def labels(options: Sequence[Any]) -> list[str]:
 def _label(option: Any) -> str:
     if isinstance(option, Mapping) and len(option) == 1:
         return str(next(iter(option)))
-    text = option if isinstance(option, str) else json.dumps(option, separators=(",", ":"), default=str)
+    text = (
+        option
+        if isinstance(option, str)
+        else json.dumps(option, separators=(",", ":"), default=str)
+    )
     return text if len(text) <= LABEL else text[: LABEL - 1] + "…"

@@ -10,7 +10,6 @@ import pytest
 
 from nas import registry
 from nas.architecture import Architecture
-from nas.document import read_text
 from nas.fields import (
     CellSpec,
     ContextSpec,
@@ -23,9 +22,10 @@ from nas.fields import (
     Ratio,
     Share,
 )
-from nas.grammar import template_of
+from nas.language.document import read_text
+from nas.language.grammar import template_of
+from nas.language.validate import validate
 from nas.space import Space
-from nas.validate import validate
 
 HEAD = "task: {semantic: {classes: 4}}\ninput: [3, 64, 128]\n"
 MOVES = "{4: [4, 8], 8: [4, 8, 16], 16: [8, 16, 32], 32: [16, 32]}"

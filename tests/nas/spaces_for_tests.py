@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from nas.language.tree import Choice, Pick, Repeat, Use, Walk, uses
 from nas.space import Space
-from nas.tree import Choice, Pick, Repeat, Use, Walk, uses
 
 MOVES = "{4: [4, 8], 8: [4, 8, 16], 16: [8, 16, 32], 32: [16, 32]}"
 SPACE = f"""

@@ -13,8 +13,8 @@ from nas import registry
 from nas.architecture import Architecture, load_architecture, published, save_architecture
 from nas.choosers import replay, smallest
 from nas.errors import SpaceError
+from nas.language.tree import Choice
 from nas.resolve import closed, decide, resolve
-from nas.tree import Choice
 from tests.nas.language import HEAD, checked, first
 
 LITERAL = {"a": [1, 2.0, "x"], "b": {"c": None, "d": True}}

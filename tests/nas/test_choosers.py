@@ -22,7 +22,7 @@ from nas.choosers import (
     smallest,
 )
 from nas.errors import SpaceError
-from nas.questions import questions
+from nas.language.questions import questions
 from nas.resolve import closed, decide
 from nas.space import Space, parse
 from tests.nas.spaces_for_tests import MOVES, SPACE, trees

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.document import MOST_LEVELS, read_file, read_text
 from nas.errors import SpaceError, Where
-from nas.notation import to_yaml
+from nas.language.document import MOST_LEVELS, read_file, read_text
+from nas.language.notation import to_yaml
 
 SCALARS = [
     ("no", "no"),

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from nas.architecture import load_architecture
-from nas.document import read_text
 from nas.errors import SpaceError
-from nas.grammar import template_of
-from nas.inherit import merge, read_merged
+from nas.language.document import read_text
+from nas.language.grammar import template_of
+from nas.language.inherit import merge, read_merged
 from nas.space import load_space
 
 

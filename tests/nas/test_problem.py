@@ -56,7 +56,9 @@ def test_parse_budget(texts, budget):
     assert parse_budget(texts) == budget
 
 
-@pytest.mark.parametrize("text", ["8", "30 minutes", "0trials", "0s", "5trials 6trials", "1h 2h", "24gpuh", "-1h"])
+@pytest.mark.parametrize(
+    "text", ["8", "30 minutes", "0trials", "0s", "5trials 6trials", "1h 2h", "24gpuh", "-1h"]
+)
 def test_parse_budget_refuses(text):
     with pytest.raises(LimitError):
         parse_budget(text)

@@ -21,7 +21,9 @@ PROBLEM = make_problem(["miou", "macs"], {"macs": "2G"}, ["50trials", "2h"])
 
 def trial(number, miou, macs, outcome="complete", **facts):
     values = {"miou": miou, "macs": macs} if outcome in {"complete", "duplicate"} else {}
-    return TrialRecord(number, outcome, f"id{number}", macs=macs, params=1000, values=values, seconds=61, **facts)
+    return TrialRecord(
+        number, outcome, f"id{number}", macs=macs, params=1000, values=values, seconds=61, **facts
+    )
 
 
 TRIALS = [

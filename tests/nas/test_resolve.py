@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from nas.architecture import Architecture
 from nas.choosers import largest, random_chooser, record, replay, smallest
 from nas.errors import SpaceError
+from nas.language.tree import Choice, Pick, Repeat, Walk
 from nas.resolve import closed, decide, resolve
 from nas.space import Space, parse
-from nas.tree import Choice, Pick, Repeat, Walk
 from tests.nas.spaces_for_tests import MOVES, SPACE, trees
 
 

@@ -28,7 +28,9 @@ def settings(**changes):
 
 
 @effort(max_examples=25, deadline=None)
-@given(st.integers(0, 2**31), st.sampled_from([None, "test"]), st.sampled_from([(), ("a", "b.yaml")]))
+@given(
+    st.integers(0, 2**31), st.sampled_from([None, "test"]), st.sampled_from([(), ("a", "b.yaml")])
+)
 def test_settings_survive_yaml(seed, split, start_from):
     made = settings(seed=seed, split=split, start_from=start_from, stall=3)
     assert Settings.from_dict(yaml.safe_load(yaml.safe_dump(made.to_dict()))) == made

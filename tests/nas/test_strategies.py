@@ -36,7 +36,14 @@ def test_rising_numbers_are_ordered(options, ordered):
 
 
 def test_labels_tell_options_apart():
-    options = [{"mbconv": {"kernel": 3}}, {"mbconv": {"kernel": 5}}, {"none": {}}, [6, 12], None, "x"]
+    options = [
+        {"mbconv": {"kernel": 3}},
+        {"mbconv": {"kernel": 5}},
+        {"none": {}},
+        [6, 12],
+        None,
+        "x",
+    ]
     assert strategies.labels(options) == ["mbconv#0", "mbconv#1", "none", "[6,12]", "null", "x"]
     long = [["x" * 50, i] for i in range(2)]
     assert len(set(strategies.labels(long))) == 2

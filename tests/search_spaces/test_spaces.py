@@ -8,7 +8,7 @@ import pytest
 
 from nas.choosers import random_chooser, replay
 from nas.cost import Counter
-from nas.cover import cover
+from nas.language.cover import cover
 from nas.resolve import resolve
 from nas.space import load_space, spaces
 

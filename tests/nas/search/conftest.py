@@ -12,7 +12,9 @@ DATA = "street:images=12,size=32x64"
 def small(tmp_path):
     """A space of 48 networks."""
     file = tmp_path / "small.yaml"
-    file.write_text("base: tiny\nlet: {width: {choice: [8, 16]}}\ndecoders: {semantic: {head: {fcn: {width: 16}}}}\n")
+    file.write_text(
+        "base: tiny\nlet: {width: {choice: [8, 16]}}\ndecoders: {semantic: {head: {fcn: {width: 16}}}}\n"
+    )
     return file
 
 

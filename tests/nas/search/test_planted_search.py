@@ -29,5 +29,7 @@ def test_refused_trials_teach_tpe_to_keep_the_limits(find):
     run = find("real_time", strategy="tpe", budget="100trials", size=(64, 64), max_macs="40M")
     trials = run.trials()
     half = len(trials) // 2
-    early, late = (sum(t.outcome == "refused" for t in part) for part in (trials[:half], trials[half:]))
+    early, late = (
+        sum(t.outcome == "refused" for t in part) for part in (trials[:half], trials[half:])
+    )
     assert early > 2 * late

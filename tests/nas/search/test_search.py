@@ -32,7 +32,17 @@ def outcomes(run):
 
 def history(run):
     return [
-        (t.number, t.outcome, t.architecture, t.digest, t.macs, t.params, dict(t.values), t.seed, t.reason)
+        (
+            t.number,
+            t.outcome,
+            t.architecture,
+            t.digest,
+            t.macs,
+            t.params,
+            dict(t.values),
+            t.seed,
+            t.reason,
+        )
         for t in run.trials()
     ]
 
@@ -240,7 +250,9 @@ def test_the_reporting_split_is_out_of_reach(find):
         find(split="tests")
 
 
-@pytest.mark.parametrize("asked", [{"objectives": ["mious"]}, {"budget": "soon"}, {"max_macs": "big"}, {"stall": 0}])
+@pytest.mark.parametrize(
+    "asked", [{"objectives": ["mious"]}, {"budget": "soon"}, {"max_macs": "big"}, {"stall": 0}]
+)
 def test_what_makes_no_sense_leaves_no_run(find, tmp_path, asked):
     with pytest.raises(LimitError):
         find(**asked)
@@ -255,16 +267,22 @@ def test_the_run_folder_tells_what_happened(find):
     assert events[-1] | {"event": "ended", "why": "budget"} == events[-1]
     files = {f.stem for f in (run.folder / "architectures").glob("*.yaml")}
     assert files
-    assert all(load_architecture(f).id == f.stem for f in (run.folder / "architectures").glob("*.yaml"))
+    assert all(
+        load_architecture(f).id == f.stem for f in (run.folder / "architectures").glob("*.yaml")
+    )
 
 
 def test_plain_lines_say_what_was_trained(find):
     stream = io.StringIO()
-    run = find(budget="3trials", progress=PlainLines(Console(file=stream, width=200, soft_wrap=True)))
+    run = find(
+        budget="3trials", progress=PlainLines(Console(file=stream, width=200, soft_wrap=True))
+    )
     lines = stream.getvalue().splitlines()
     trained = [t for t in run.trials() if t.counts]
     for trial, line in zip(trained, lines, strict=False):
-        assert line.startswith(f"trial {trial.number} {trial.architecture_id}: mIoU {trial.values['miou']:.4f}")
+        assert line.startswith(
+            f"trial {trial.number} {trial.architecture_id}: mIoU {trial.values['miou']:.4f}"
+        )
     assert "3 of 3 trials, 0 left" in lines[2]
     assert "the budget is used" in lines[3]
 

@@ -17,7 +17,10 @@ ASKED = {
 
 
 def scores(run):
-    return [(t.architecture_id, t.outcome, dict(t.values), [e["loss"] for e in t.epochs]) for t in run.trials()]
+    return [
+        (t.architecture_id, t.outcome, dict(t.values), [e["loss"] for e in t.epochs])
+        for t in run.trials()
+    ]
 
 
 def test_resumed_is_uninterrupted_to_the_last_digit(tmp_path, small):
@@ -25,7 +28,9 @@ def test_resumed_is_uninterrupted_to_the_last_digit(tmp_path, small):
     part = search(small, run=tmp_path / "part", budget="2trials", preflight=False, **ASKED)
     part = search(resume=part.folder, budget="4trials", progress=False)
     assert scores(part) == scores(whole)
-    assert all(0 <= t.values["miou"] <= 1 and len(t.epochs) == 2 for t in whole.trials() if t.counts)
+    assert all(
+        0 <= t.values["miou"] <= 1 and len(t.epochs) == 2 for t in whole.trials() if t.counts
+    )
 
 
 def test_the_pre_flight_is_no_part_of_the_budget(tmp_path, small, capfd):

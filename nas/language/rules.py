@@ -8,11 +8,11 @@ from graphlib import CycleError, TopologicalSorter
 from math import comb
 from typing import Any
 
-from nas.document import Value
-from nas.overlap import overlapping
-from nas.parse import MOST_ITEMS, MOST_OPTIONS
-from nas.places import Places, Problems, brief
-from nas.tree import (
+from nas.language.document import Value
+from nas.language.overlap import overlapping
+from nas.language.parse import MOST_ITEMS, MOST_OPTIONS
+from nas.language.places import Places, Problems, brief
+from nas.language.tree import (
     EARLIER,
     Choice,
     Pick,

@@ -14,8 +14,8 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from nas.errors import SpaceError
-from nas.questions import Part, Question, Step, count_path, expand
-from nas.tree import OPEN, Repeat, Template, Use, Walk, uses
+from nas.language.questions import Part, Question, Step, count_path, expand
+from nas.language.tree import OPEN, Repeat, Template, Use, Walk, uses
 
 ANY = -1
 Key = frozenset[tuple[str, int]]  # lets that are used: (name, option or ANY)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from nas.document import Value
-from nas.parse import Parser
-from nas.places import Places, Problems, brief
-from nas.rules import check_rules, reached
-from nas.tree import Template
+from nas.language.document import Value
+from nas.language.parse import Parser
+from nas.language.places import Places, Problems, brief
+from nas.language.rules import check_rules, reached
+from nas.language.tree import Template
 
 NOT_FIELDS = ("let", "base")
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from nas.document import Value
 from nas.errors import suggest
-from nas.places import Places, Problems, brief
-from nas.tree import EARLIER, Choice, Pick, Repeat, Use, Walk, branch_path, under
+from nas.language.document import Value
+from nas.language.places import Places, Problems, brief
+from nas.language.tree import EARLIER, Choice, Pick, Repeat, Use, Walk, branch_path, under
 
 WORDS = {
     "choice": ("choice",),

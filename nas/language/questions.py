@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.tree import (
+from nas.language.tree import (
     OUTSIDE,
     Choice,
     Pick,

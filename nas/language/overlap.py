@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from nas.tree import OUTSIDE, Choice, Pick, Repeat, Use, Walk, counts
+from nas.language.tree import OUTSIDE, Choice, Pick, Repeat, Use, Walk, counts
 
 Lets = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 from nas import registry
 from nas.errors import suggest
 from nas.fields import OddOnly, Range
-from nas.parse import RANGE
-from nas.places import brief, listed
-from nas.schema import (
+from nas.language.parse import RANGE
+from nas.language.places import brief, listed
+from nas.language.schema import (
     Either,
     Items,
     Named,

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas import registry, schema
-from nas.complete import complete, item_rule, op_rule
+from nas import registry
 from nas.errors import SpaceError, suggest
-from nas.grammar import NOT_FIELDS
-from nas.legal import expected, wrong_kind, wrong_scalar
-from nas.places import Places, Problems, brief
-from nas.rules import check_overlaps
-from nas.schema import (
+from nas.language import schema
+from nas.language.complete import complete, item_rule, op_rule
+from nas.language.grammar import NOT_FIELDS
+from nas.language.legal import expected, wrong_kind, wrong_scalar
+from nas.language.places import Places, Problems, brief
+from nas.language.rules import check_overlaps
+from nas.language.schema import (
     Anything,
     Either,
     Entry,
@@ -26,7 +27,18 @@ from nas.schema import (
     Schema,
     Spec,
 )
-from nas.tree import OPEN, Choice, Pick, Repeat, Template, Use, Walk, branch_path, counts, under
+from nas.language.tree import (
+    OPEN,
+    Choice,
+    Pick,
+    Repeat,
+    Template,
+    Use,
+    Walk,
+    branch_path,
+    counts,
+    under,
+)
 
 
 def validate(template: Template, places: Places, root: str = schema.ROOT) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import Any
 
-from nas.closing import Closing
-from nas.questions import Part, Question, expand
-from nas.tree import OUTSIDE, Choice, Repeat, Template, Use, followed, nodes, target
+from nas.language.closing import Closing
+from nas.language.questions import Part, Question, expand
+from nas.language.tree import OUTSIDE, Choice, Repeat, Template, Use, followed, nodes, target
 
 Taken = set[tuple[str, int]]
 

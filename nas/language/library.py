@@ -8,11 +8,11 @@ from pathlib import Path
 
 from nas import registry
 from nas.errors import SpaceError, suggest
-from nas.grammar import template_of
-from nas.inherit import read_merged
-from nas.places import Places
-from nas.tree import Template
-from nas.validate import validate
+from nas.language.grammar import template_of
+from nas.language.inherit import read_merged
+from nas.language.places import Places
+from nas.language.tree import Template
+from nas.language.validate import validate
 
 DOMAIN = "search_spaces"
 SPACES, ARCHITECTURES = "spaces", "architectures"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.document import Value
 from nas.errors import SpaceError, Where
+from nas.language.document import Value
 
 MOST_ERRORS = 10
 _TOKEN = re.compile(r"\.?[^.\[\]:@]+|\[\d*\]|:\d+|@\d+")
@@ -16,7 +16,7 @@ _TOKEN = re.compile(r"\.?[^.\[\]:@]+|\[\d*\]|:\d+|@\d+")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where values and the keys before them stand, by template path: see `nas.tree.nodes`."""
+    """Where values and the keys before them stand, by template path: see `nas.language.tree.nodes`."""
 
     values: dict[str, Where] = field(default_factory=dict)
     keys: dict[str, Where] = field(default_factory=dict)

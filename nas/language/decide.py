@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.complete import complete
 from nas.errors import SpaceError, suggest
-from nas.questions import count_path
-from nas.tree import (
+from nas.language.complete import complete
+from nas.language.questions import count_path
+from nas.language.tree import (
     OUTSIDE,
     Choice,
     Pick,

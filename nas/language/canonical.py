@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from nas import registry, schema
-from nas.schema import Either, Entry, Items, Named, Record, Row, Schema, Spec
+from nas import registry
+from nas.language import schema
+from nas.language.schema import Either, Entry, Items, Named, Record, Row, Schema, Spec
 
 Tidy = Callable[[Any], Any]
 Table = Mapping[str, tuple[Tidy, Any]]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas import schema
-from nas.schema import Anything, Either, Entry, Items, Named, Record, Row, Schema, Spec
-from nas.tree import Choice, Pick, Repeat, Template, Use
+from nas.language import schema
+from nas.language.schema import Anything, Either, Entry, Items, Named, Record, Row, Schema, Spec
+from nas.language.tree import Choice, Pick, Repeat, Template, Use
 
 
 def complete(template: Template, root: str = schema.ROOT) -> Template:

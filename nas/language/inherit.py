@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nas import registry
-from nas.document import Value, read_file
 from nas.errors import SpaceError, suggest
-from nas.parse import WORDS, expand_range, is_range, word_of
-from nas.places import Problems, brief, listed, refuse
+from nas.language.document import Value, read_file
+from nas.language.parse import WORDS, expand_range, is_range, word_of
+from nas.language.places import Problems, brief, listed, refuse
 
 Locate = Callable[[str, Path], Path]
 

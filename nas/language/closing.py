@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas.errors import SpaceError
-from nas.tree import (
+from nas.language.tree import (
     OUTSIDE,
     Choice,
     Pick,

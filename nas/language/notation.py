@@ -1,4 +1,4 @@
-"""Plain data as YAML that a person can read and that `nas.document` reads back to the same data."""
+"""Plain data as YAML that a person can read and that `nas.language.document` reads back to the same data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from nas.document import scalar
+from nas.language.document import scalar
 
 WIDTH = 110
 
