@@ -125,9 +125,12 @@ def _order(source: str, pick: str | None, asked: dict[str, Any]) -> Order:
             "--data is needed to train an architecture by file or name, e.g. --data folder:DIR"
         )
     from nas.architecture import load_architecture
+    from nas.registry import domain
 
     architecture = load_architecture(source)
     size = asked["size"] or architecture.input[1:]
+    classes = len(domain().open_data(asked["data"]).classes)
+    architecture = architecture.with_classes(classes).with_input((3, *size))
     folder = asked["folder"] or Path("results") / Path(source).stem
     return Order((architecture,), folder, asked["data"], size, make_recipe(asked))
 
