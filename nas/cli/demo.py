@@ -12,25 +12,25 @@ import rich_click as click
 from nas.cli.app import INTERRUPTED
 from nas.cli.command import Command, pick_device
 from nas.cli.output import console
-from nas.errors import RunError
-from nas.problem import parse_budget
+from nas.errors import TrainingError
 
 if TYPE_CHECKING:
-    from nas.front import Front
+    from nas.front import Front, Row
     from nas.run import Run
 
 DATA = "street:images=160,val=40,size=256x512"
 SIZE = (128, 256)
 PICTURES = 6
 EPOCHS = 3
-SEARCH_SHARE = 0.55
-"""Share of the demo's time that the search may take; the rest is retraining."""
 
 
-@click.command(cls=Command, examples=("nas demo", "nas demo --budget 1m --run results/quick"))
-@click.option(
-    "--budget", default="4m", metavar="TIME", help="About how long search and retraining may take."
+@click.command(
+    cls=Command, examples=("nas demo", "nas demo --trials 4 --epochs 5 --run results/quick")
 )
+@click.option(
+    "--trials", type=click.IntRange(1), default=16, help="Networks that the search trains."
+)
+@click.option("--epochs", type=click.IntRange(1), default=25, help="Epochs of the retraining.")
 @click.option(
     "--run",
     "folder",
@@ -39,23 +39,17 @@ SEARCH_SHARE = 0.55
     show_default="results/demo, or the next free number",
 )
 @click.option("--seed", type=int, default=0, help="Another seed is another search.")
-def command(budget: str, folder: Path | None, seed: int) -> None:
+def command(trials: int, epochs: int, folder: Path | None, seed: int) -> None:
     """Search, front, retraining, export and pictures, on built-in street scenes.
 
     Everything that it does is one of the other commands, which it prints as it goes.
     """
-    seconds = parse_budget(budget).seconds
-    if seconds is None:
-        raise click.UsageError(f"--budget {budget!r}: the demo takes a time, e.g. 4m")
-    place = folder or next_free(Path("results/demo"))
-    run = _search(place, SEARCH_SHARE * seconds, seed)
+    run = _search(folder or next_free(Path("results/demo")), trials, seed)
     found = _front(run)
-    if not found.rows:
-        raise RunError(
-            f"{budget} is too short on this machine for even one network; nas demo --budget 15m"
-        )
-    weights = _retrain(run, found, (1 - SEARCH_SHARE) * seconds, seed)
-    exported = _export(run, found, weights)
+    if found.knee is None:
+        raise TrainingError(f"no network was trained; {run.folder}/log.jsonl says why")
+    weights = _retrain(run, found.knee, epochs, seed)
+    exported = _export(run, found.knee.id, weights)
     overlays = _predict(run, weights)
     _summary(run, exported, overlays)
 
@@ -70,22 +64,18 @@ def _step(number: int, what: str, same: str) -> None:
     console().print(f"\n[bold]{number}. {what}[/bold]  [dim]{same}[/dim]")
 
 
-def _search(place: Path, seconds: float, seed: int) -> Run:
+def _search(place: Path, trials: int, seed: int) -> Run:
     from nas.recipe import Recipe
     from nas.search import search
 
-    _step(
-        1,
-        "Search",
-        f"nas search tiny --data {DATA} --input {SIZE[0]}x{SIZE[1]} --epochs {EPOCHS} "
-        f"--budget {seconds:.0f}s --run {place}",
-    )
+    asked = f"--data {DATA} --input {SIZE[0]}x{SIZE[1]} --epochs {EPOCHS} --budget {trials}trials"
+    _step(1, "Search", f"nas search tiny {asked} --run {place}")
     run = search(
         "tiny",
         data=DATA,
         size=SIZE,
         recipe=Recipe(epochs=EPOCHS),
-        budget=f"{seconds:.0f}s",
+        budget=f"{trials}trials",
         seed=seed,
         run=place,
     )
@@ -106,13 +96,14 @@ def _front(run: Run) -> Front:
     return found
 
 
-def _retrain(run: Run, found: Front, seconds: float, seed: int) -> Path:
+def _retrain(run: Run, knee: Row, epochs: int, seed: int) -> Path:
     """Retrain the knee; return its weights."""
     from nas.cli.epochs import shown_epochs
     from nas.front import pick
+    from nas.recipe import Recipe
     from nas.retrain import retrain
 
-    _step(3, "Retrain the knee", f"nas retrain {run.folder} knee --budget {seconds:.0f}s")
+    _step(3, "Retrain the knee", f"nas retrain {run.folder} knee --epochs {epochs}")
     (architecture,) = pick(run, "knee")
     folder = run.folder / "retrained" / architecture.id / f"seed-{seed}"
     with shown_epochs(architecture.id) as progress:
@@ -120,28 +111,26 @@ def _retrain(run: Run, found: Front, seconds: float, seed: int) -> Path:
             architecture,
             DATA,
             folder=folder,
+            recipe=Recipe(epochs=epochs),
             size=SIZE,
             seed=seed,
-            budget_seconds=seconds,
             device=pick_device("auto"),
             progress=progress,
             cache=run.cache,
         )
-    in_search = next(row.score for row in found.rows if row.knee)
     click.echo(
-        f"mIoU {score['miou']:.4f} on {score['split']}; {in_search:.4f} after the {EPOCHS} epochs of the search"
+        f"mIoU {score['miou']:.4f} on {score['split']}; {knee.score:.4f} after the {EPOCHS} epochs of the search"
     )
     return folder / "weights.safetensors"
 
 
-def _export(run: Run, found: Front, weights: Path) -> Path:
+def _export(run: Run, identity: str, weights: Path) -> Path:
     from nas.cli.export import show
     from nas.export import export
     from nas.trained import Trained
 
     _step(4, "Export and check", f"nas export {run.folder} knee")
     trained = Trained.read(weights)
-    identity = found.knee.id if found.knee else trained.architecture.id
     exported = export(
         trained.architecture, weights, trained.data, run.folder / "export" / f"{identity}.onnx"
     )

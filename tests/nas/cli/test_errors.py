@@ -89,7 +89,7 @@ def test_what_is_not_there_is_a_usage_error(
         ["retrain", "fcn_resnet18"],
         ["retrain", "fcn_resnet18", "--data", "street", "--epochs", "1", "--budget", "1h"],
         ["retrain", "fcn_resnet18", "--data", "street", "--budget", "5trials"],
-        ["demo", "--budget", "5trials"],
+        ["demo", "--trials", "0"],
         ["predict", "weights.safetensors"],
         ["evaluate", "weights.safetensors", "knee"],
     ],

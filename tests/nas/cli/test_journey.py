@@ -192,7 +192,7 @@ def test_a_budget_without_a_network_has_its_own_code(tmp_path: Path) -> None:
 
 def test_the_demo_ends_with_all_that_it_promises(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    done = nas("demo", "--budget", "60s", "--run", str(folder))
+    done = nas("demo", "--trials", "2", "--epochs", "1", "--run", str(folder))
     assert (folder / "front.png").is_file()
     assert len(list(folder.glob("pictures/*_overlay.png"))) == 6
     (exported,) = folder.glob("export/*.onnx")
