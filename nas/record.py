@@ -177,7 +177,7 @@ class Record:
         self.trials: list[TrialRecord] = []
         self.given_back: list[int] = []
         self._rows: list[int] = []
-        self._facts: dict[int, dict[str, Any]] = {}
+        self._open: dict[int, FrozenTrial] = {}
         for trial in study.get_trials(deepcopy=False):
             self._take_over(trial)
 
@@ -238,28 +238,30 @@ class Record:
         self._rows.append(row)
         self.trials.append(trial_record(copied, self.objectives))
         if not state.is_finished():
-            self._facts[trial.number] = dict(trial.user_attrs)
+            self._open[trial.number] = _copy(trial, state, notes=True)
 
     def _write(self, number: int, outcome: Outcome, facts: Mapping[str, Any]) -> TrialRecord:
         """Write a trial as it stands in memory, with what is known of it."""
-        known = {**self._facts.pop(number, {}), **facts}
+        before = self._open.pop(number, None)
+        known = {**(before.user_attrs if before else {}), **facts}
         state = STATES[outcome]
         trial = _copy(self._memory.get_trials(deepcopy=False)[number], state, facts=known)
-        is_new = number == len(self._rows)
-        row = write_trial(self._storage, self._id, trial, None if is_new else self._rows[number])
+        row = write_trial(self._storage, self._id, trial, self._rows[number] if before else None, before)
         record = trial_record(trial, self.objectives)
-        if is_new:
+        if before is None:
             self._rows.append(row)
             self.trials.append(record)
         self.trials[number] = record
         if not state.is_finished():
-            self._facts[number] = known
+            self._open[number] = trial
         return record
 
 
-def _copy(trial: FrozenTrial, state: TrialState, facts: Mapping[str, Any] | None = None) -> FrozenTrial:
-    """Return a trial in another state and with other attributes; TPE's notes on trials that run are left out."""
-    system = {k: v for k, v in trial.system_attrs.items() if not k.startswith("tpe:")}
+def _copy(
+    trial: FrozenTrial, state: TrialState, *, facts: Mapping[str, Any] | None = None, notes: bool = False
+) -> FrozenTrial:
+    """Return a trial in another state and with other attributes; TPE's `notes` on trials that run are left out."""
+    system = {k: v for k, v in trial.system_attrs.items() if notes or not k.startswith("tpe:")}
     return FrozenTrial(
         number=trial.number,
         trial_id=trial.number,

@@ -25,11 +25,14 @@ PARTS: tuple[Any, ...] = (
 )
 
 
-def write_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, row: int | None = None) -> int:
-    """Write `trial` as a new row, or in place of `row`; return its row, which is the key in Optuna's tables.
+def write_trial(
+    storage: RDBStorage, study_id: int, trial: FrozenTrial, row: int | None = None, before: FrozenTrial | None = None
+) -> int:
+    """Write `trial` as a new row, or over `row`, which holds `before`; return the row: the key in Optuna's tables.
 
     A new one gets the trial's own number: only for the one writer of a study, who counts them.
     """
+    old = list(_entries(before)) if before else [[] for _ in PARTS]
     with Session(storage.engine) as session, session.begin():
         head: Any = models.TrialModel(study_id=study_id)
         if row is not None:
@@ -39,8 +42,10 @@ def write_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, row: int
         session.add(head)
         session.flush()
         key: int = head.trial_id
-        for model, entries in zip(PARTS, _entries(trial), strict=True):
-            if row is not None:
+        for model, entries, was in zip(PARTS, _entries(trial), old, strict=True):
+            if entries == was:
+                continue
+            if was:
                 session.execute(delete(model).where(model.trial_id == key))
             if entries:
                 session.execute(insert(model), [{"trial_id": key, **entry} for entry in entries])
