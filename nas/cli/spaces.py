@@ -30,7 +30,7 @@ EXACT = 1_000_000
 @use_option
 @json_option
 def command(action: str, name: str | None, *, as_json: bool, use: tuple[str, ...]) -> None:  # noqa: ARG001
-    """List the search spaces and published architectures, or show what one space decides.
+    """List search spaces, published architectures and blocks, or show what one space decides.
 
     A space is a YAML file in which some fields are open; an architecture is one in which none is.
     `show` checks a space file of your own on the way: every kind, field and value in it.
@@ -42,19 +42,38 @@ def command(action: str, name: str | None, *, as_json: bool, use: tuple[str, ...
             )
         _show(name, as_json)
         return
-    listed = {"spaces": _spaces(), "architectures": _architectures()}
+    listed: dict[str, Any] = {
+        "spaces": _spaces(),
+        "architectures": _architectures(),
+        "kinds": _kinds(),
+    }
     if as_json:
         print_json(listed)
         return
-    out = console()
-    out.print(table(("space", ">architectures", ">decisions", "file"), [
+    _print(listed)
+
+
+def _print(listed: dict[str, Any]) -> None:
+    spaces = [
         (s["name"], size_text(s["size"]), str(s["decisions"]), s["file"]) for s in listed["spaces"]
-    ]))  # fmt: skip
-    out.print()
-    out.print(table(("architecture", "id", ">input", ">MACs", ">params"), [
-        (a["name"], a["id"], "x".join(map(str, a["input"])), show_count(a["macs"]), show_count(a["params"]))
+    ]
+    architectures = [
+        (
+            a["name"],
+            a["id"],
+            "x".join(map(str, a["input"])),
+            show_count(a["macs"]),
+            show_count(a["params"]),
+        )
         for a in listed["architectures"]
-    ]))  # fmt: skip
+    ]
+    kinds = [(slot, "  ".join(names)) for slot, names in listed["kinds"].items()]
+    out = console()
+    out.print(table(("space", ">architectures", ">decisions", "file"), spaces))
+    out.print()
+    out.print(table(("architecture", "id", ">input", ">MACs", ">params"), architectures))
+    out.print()
+    out.print(table(("slot", "kinds that may stand there"), kinds))
 
 
 def size_text(size: int) -> str:
@@ -99,6 +118,15 @@ def _architectures() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _kinds() -> dict[str, list[str]]:
+    """Return the names of the registered kinds by slot; what only composites add has the slot "part"."""
+    from nas import registry
+
+    registry.domain()
+    slots = sorted({slot for kind in registry.KINDS.values() for slot in kind.slots})
+    return {slot: registry.names(slot) for slot in slots}
 
 
 def _show(name: str, as_json: bool) -> None:

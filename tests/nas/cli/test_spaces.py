@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ def test_the_table_names_what_the_json_has() -> None:
     listed = as_json()
     for entry in [*listed["spaces"], *listed["architectures"]]:
         assert entry["name"] in done.stdout
+    assert {"encoder", "context", "neck", "head", "cell"} <= set(listed["kinds"])
+    assert all(name in done.stdout for names in listed["kinds"].values() for name in names)
 
 
 def test_show_prints_decisions_and_options() -> None:
@@ -66,3 +70,18 @@ def test_sizes_as_text() -> None:
         "1.2e42",
     ]
     assert size_text(10**4000) == "1e4000"
+
+
+def test_a_block_of_your_own_is_listed(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from torch import nn\n"
+        "from nas.registry import kind\n"
+        "@kind('my_own_block', 'cell')\n"
+        "class Mine(nn.Identity):\n"
+        "    def __init__(self, channels: int) -> None:\n"
+        "        super().__init__()\n"
+    )
+    command = [sys.executable, "-m", "nas", "spaces", "--use", str(file), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "my_own_block" in json.loads(done.stdout)["kinds"]["cell"]
