@@ -8,12 +8,22 @@ from typing import Any
 
 import rich_click as click
 
-from nas.errors import DataError, LimitError, NasError, PlanError, RunError, SpaceError, suggest
+from nas.errors import (
+    DataError,
+    LimitError,
+    NasError,
+    PlanError,
+    RecipeError,
+    RunError,
+    SpaceError,
+    suggest,
+)
 
 FAILED, USAGE, DATA, INFEASIBLE, INTERRUPTED = 1, 2, 3, 4, 130
 EXIT_CODES: dict[type[NasError], int] = {
     SpaceError: USAGE,
     RunError: USAGE,
+    RecipeError: USAGE,
     DataError: DATA,
     PlanError: DATA,
     LimitError: DATA,

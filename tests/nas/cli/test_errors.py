@@ -16,6 +16,7 @@ from nas.errors import (
     LimitError,
     NasError,
     PlanError,
+    RecipeError,
     RunError,
     SpaceError,
     TrainingError,
@@ -27,6 +28,7 @@ from nas.errors import (
     [
         (SpaceError, 2),
         (RunError, 2),
+        (RecipeError, 2),
         (DataError, 3),
         (PlanError, 3),
         (LimitError, 3),
