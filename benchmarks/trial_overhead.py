@@ -43,7 +43,8 @@ SIZE = (128, 256)
 class Free:
     """Scores by a digit of the architecture's id, in no time."""
 
-    def evaluate(self, architecture: Architecture, job: Any, stop: Any) -> Iterator[dict[str, float]]:  # noqa: ARG002
+    def evaluate(self, architecture: Architecture, *_: Any) -> Iterator[dict[str, float]]:
+        """Yield one score."""
         yield {"miou": int(architecture.id[:6], 16) / 16**6}
 
 
@@ -89,7 +90,9 @@ class Laps(Silent):
         self._last = [w.clock() for w in self._watches]
 
 
-def timed_search(asked: argparse.Namespace, folder: Path) -> tuple[Run, list[tuple[dict[str, float], ...]]]:
+def timed_search(
+    asked: argparse.Namespace, folder: Path
+) -> tuple[Run, list[tuple[dict[str, float], ...]]]:
     """Return a search without training, and the seconds of each of its trials by part."""
     watches = [Stopwatch(time.perf_counter), Stopwatch(time.process_time)]
     for watch in watches:
@@ -114,7 +117,11 @@ def timed_search(asked: argparse.Namespace, folder: Path) -> tuple[Run, list[tup
 
 def _watch(watch: Stopwatch) -> None:
     """Time the parts of a trial."""
-    for kind in (optuna.samplers.TPESampler, optuna.samplers.NSGAIISampler, optuna.samplers.RandomSampler):
+    for kind in (
+        optuna.samplers.TPESampler,
+        optuna.samplers.NSGAIISampler,
+        optuna.samplers.RandomSampler,
+    ):
         for method in ("infer_relative_search_space", "sample_relative", "sample_independent"):
             watch.wrap(kind, method, "sampler")
     for method in ("ask", "begin", "finish", "spend"):
@@ -160,9 +167,15 @@ def main() -> int:
         run, rows = timed_search(asked, Path(name))
         tail = rows[len(rows) * 9 // 10 :]
         decisions = statistics.mean(len(t.params) for t in _optuna_trials(run))
-        print(f"{asked.space}, {asked.strategy}: {len(rows)} trials on record, {decisions:.0f} decisions each")
+        print(
+            f"{asked.space}, {asked.strategy}: {len(rows)} trials on record, {decisions:.0f} decisions each"
+        )
         parts = sorted({name for row in tail for watch in row for name in watch} - {"whole"})
-        show = _row(OURS, tail, lambda r: r["whole"] - sum(r.get(p, 0.0) for p in parts if not p.startswith(" ")))
+        show = _row(
+            OURS,
+            tail,
+            lambda r: r["whole"] - sum(r.get(p, 0.0) for p in parts if not p.startswith(" ")),
+        )
         for part in parts:
             _row(part, tail, partial(_part, part))
         if not asked.no_training:
@@ -171,12 +184,18 @@ def main() -> int:
         return 0 if show < LIMIT_MS else 1
 
 
-def _row(what: str, rows: Sequence[tuple[dict[str, float], ...]], pick: Callable[[dict[str, float]], float]) -> float:
+def _row(
+    what: str,
+    rows: Sequence[tuple[dict[str, float], ...]],
+    pick: Callable[[dict[str, float]], float],
+) -> float:
     """Print median, mean and 90th percentile, and the mean of processor time; return the mean in ms."""
     ms = sorted(pick(wall) * 1e3 for wall, _ in rows)
     cpu = statistics.mean(pick(processor) * 1e3 for _, processor in rows)
     mean = statistics.mean(ms)
-    times = f"median {statistics.median(ms):7.1f}  mean {mean:7.1f}  p90 {ms[len(ms) * 9 // 10]:7.1f}"
+    times = (
+        f"median {statistics.median(ms):7.1f}  mean {mean:7.1f}  p90 {ms[len(ms) * 9 // 10]:7.1f}"
+    )
     print(f"{what:48} {times}  processor {cpu:7.1f} ms")
     return mean
 

@@ -67,7 +67,9 @@ class TrialRecord:
     @property
     def counts(self) -> bool:
         """Whether the trial used up one of the budget's trials: it was trained, well or not."""
-        return self.outcome == "complete" or (self.outcome == "failed" and self.duplicate_of is None)
+        return self.outcome == "complete" or (
+            self.outcome == "failed" and self.duplicate_of is None
+        )
 
 
 ATTRIBUTES = tuple(
@@ -140,7 +142,9 @@ def _storage(url: str) -> Iterator[RDBStorage]:
 def open_storage(url: str) -> RDBStorage:
     """Return the storage at an SQLAlchemy URL; a SQLite file is opened with WAL, so that readers never wait."""
     is_sqlite = sqlalchemy.make_url(url).get_backend_name() == "sqlite"
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": TIMEOUT}} if is_sqlite else None)
+    storage = RDBStorage(
+        url, engine_kwargs={"connect_args": {"timeout": TIMEOUT}} if is_sqlite else None
+    )
     if is_sqlite:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
         storage.engine.dispose()
@@ -209,7 +213,11 @@ class Record:
         return self._write(trial.number, "running", facts)
 
     def finish(
-        self, number: int, outcome: Outcome, facts: Mapping[str, Any], values: Sequence[float] | None = None
+        self,
+        number: int,
+        outcome: Outcome,
+        facts: Mapping[str, Any],
+        values: Sequence[float] | None = None,
     ) -> TrialRecord:
         """Write how a trial has ended, whether it had begun or needed no training."""
         told = None if values is None else list(values)
@@ -246,7 +254,9 @@ class Record:
         known = {**(before.user_attrs if before else {}), **facts}
         state = STATES[outcome]
         trial = _copy(self._memory.get_trials(deepcopy=False)[number], state, facts=known)
-        row = write_trial(self._storage, self._id, trial, self._rows[number] if before else None, before)
+        row = write_trial(
+            self._storage, self._id, trial, self._rows[number] if before else None, before
+        )
         record = trial_record(trial, self.objectives)
         if before is None:
             self._rows.append(row)
@@ -258,7 +268,11 @@ class Record:
 
 
 def _copy(
-    trial: FrozenTrial, state: TrialState, *, facts: Mapping[str, Any] | None = None, notes: bool = False
+    trial: FrozenTrial,
+    state: TrialState,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    notes: bool = False,
 ) -> FrozenTrial:
     """Return a trial in another state and with other attributes; TPE's `notes` on trials that run are left out."""
     system = {k: v for k, v in trial.system_attrs.items() if notes or not k.startswith("tpe:")}

@@ -26,7 +26,11 @@ PARTS: tuple[Any, ...] = (
 
 
 def write_trial(
-    storage: RDBStorage, study_id: int, trial: FrozenTrial, row: int | None = None, before: FrozenTrial | None = None
+    storage: RDBStorage,
+    study_id: int,
+    trial: FrozenTrial,
+    row: int | None = None,
+    before: FrozenTrial | None = None,
 ) -> int:
     """Write `trial` as a new row, or over `row`, which holds `before`; return the row: the key in Optuna's tables.
 
@@ -68,7 +72,11 @@ def _value(objective: int, value: float) -> dict[str, Any]:
 def _param(name: str, trial: FrozenTrial) -> dict[str, Any]:
     distribution = trial.distributions[name]
     value = distribution.to_internal_repr(trial.params[name])
-    return {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
+    return {
+        "param_name": name,
+        "param_value": value,
+        "distribution_json": distribution_to_json(distribution),
+    }
 
 
 def _attributes(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:

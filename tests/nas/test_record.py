@@ -33,9 +33,13 @@ def trained(record, seed, strategy):
     width, other = draw(trial)
     trial.set_constraint("macs", WIDTHS[width] / 32 - 1)
     if WIDTHS[width] > 32:
-        return record.finish(number, "refused", {"digest": f"{width}/{other}", "macs": WIDTHS[width]})
+        return record.finish(
+            number, "refused", {"digest": f"{width}/{other}", "macs": WIDTHS[width]}
+        )
     record.begin(trial, {"digest": f"{width}/{other}", "macs": WIDTHS[width]})
-    return record.finish(number, "complete", {"seconds": 0.5}, [width / 4 + other / 40, WIDTHS[width]])
+    return record.finish(
+        number, "complete", {"seconds": 0.5}, [width / 4 + other / 40, WIDTHS[width]]
+    )
 
 
 def history(trials):
@@ -117,7 +121,9 @@ def test_what_is_written_is_what_optuna_writes(tmp_path):
         trained(record, 3, "nsga2")
     record.finish(record.ask(strategies.find("random")(0)).number, "failed", {"reason": "x"})
     study = optuna.load_study(study_name="run", storage=url(tmp_path))
-    other = optuna.create_study(study_name="other", storage=url(tmp_path), directions=list(OBJECTIVES.values()))
+    other = optuna.create_study(
+        study_name="other", storage=url(tmp_path), directions=list(OBJECTIVES.values())
+    )
     other.add_trials(study.trials)
     ours, theirs = (study_rows(tmp_path, s._study_id) for s in (study, other))
     assert ours == theirs
@@ -125,7 +131,13 @@ def test_what_is_written_is_what_optuna_writes(tmp_path):
 
 
 def study_rows(folder, study_id):
-    tables = ["trials", "trial_values", "trial_params", "trial_user_attributes", "trial_system_attributes"]
+    tables = [
+        "trials",
+        "trial_values",
+        "trial_params",
+        "trial_user_attributes",
+        "trial_system_attributes",
+    ]
     with open_storage(url(folder)).engine.connect() as connection:
         return {table: rows_of(connection, table, study_id) for table in tables}
 
@@ -135,7 +147,10 @@ def rows_of(connection, table, study_id):
     joined = f"{table} x JOIN trials t ON t.trial_id = x.trial_id"
     query = sqlalchemy.text(f"SELECT t.number, x.* FROM {joined} WHERE t.study_id = {study_id}")
     found = connection.execute(query).mappings()
-    return sorted(str({k: v for k, v in row.items() if not k.endswith("_id")} | {"": row["number"]}) for row in found)
+    return sorted(
+        str({k: v for k, v in row.items() if not k.endswith("_id")} | {"": row["number"]})
+        for row in found
+    )
 
 
 def test_other_directions_are_refused(tmp_path):
