@@ -1,7 +1,5 @@
 """A search must find what random drawing does not, where the answer is planted: a sum over the fields."""
 
-import statistics
-
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -14,15 +12,14 @@ def test_tpe_beats_random_on_a_planted_space(find):
             folder=f"{strategy}-{seed}",
             strategy=strategy,
             seed=seed,
-            budget="120trials",
+            budget="100trials",
             objectives=["miou"],
             size=(64, 64),
         )
         return max(t.values["miou"] for t in run.trials() if t.values)
 
-    tpe, random = ([best(s, seed) for seed in range(5)] for s in ("tpe", "random"))
-    assert statistics.mean(tpe) > statistics.mean(random)
-    assert sum(a > b for a, b in zip(tpe, random, strict=True)) >= 4
+    tpe, random = ([best(s, seed) for seed in range(3)] for s in ("tpe", "random"))
+    assert min(tpe) > max(random)
 
 
 def test_refused_trials_teach_tpe_to_keep_the_limits(find):
