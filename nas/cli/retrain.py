@@ -180,11 +180,8 @@ def _train(
 
 def _print(order: Order, scores: list[tuple[str, dict[str, Any]]]) -> None:
     """Print each training's score, and mean and spread where there are several seeds of a network."""
-    made = table(("id", ">seed", ">mIoU", ">epochs", ">time", ">MACs", ">params", "weights"), ())
+    made = table(("id", ">seed", ">mIoU", ">epochs", ">time", ">MACs", ">params"), ())
     for identity, score in scores:
-        weights = (
-            order.folder / "retrained" / identity / f"seed-{score['seed']}" / "weights.safetensors"
-        )
         facts = (
             show_seconds(score["seconds"]),
             show_count(score["macs"]),
@@ -196,10 +193,12 @@ def _print(order: Order, scores: list[tuple[str, dict[str, Any]]]) -> None:
             f"{score['miou']:.4f}",
             str(score["epochs"]),
             *facts,
-            str(weights),
         )
     out = console()
     out.print(made)
+    for identity, score in scores:
+        weights = order.folder / "retrained" / identity / f"seed-{score['seed']}"
+        click.echo(weights / "weights.safetensors")
     for identity in dict.fromkeys(identity for identity, _ in scores):
         values = [score["miou"] for other, score in scores if other == identity]
         if len(values) > 1:

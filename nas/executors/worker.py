@@ -35,7 +35,9 @@ def main() -> None:
     _follow(int(sys.argv[1]))
     faulthandler.enable()
     os.environ.setdefault("OMP_NUM_THREADS", str(cpus()))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning makes a shared machine many times slower
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # spinning makes a shared machine many times slower
     jobs, events = _take_pipes()
     inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
     stopping = threading.Event()

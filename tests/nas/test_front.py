@@ -60,7 +60,7 @@ def settle(record, number, outcome, macs, values):
         "epochs": [{"epoch": 1, "loss": 1.0}],
         "seconds": 2.5,
     }
-    record.settle(record.ask(RandomSampler(seed=0)), outcome, facts, values)
+    record.finish(record.ask(RandomSampler(seed=0)).number, outcome, facts, values)
 
 
 def dominated(one, by):
