@@ -71,21 +71,8 @@ def _seeds(run: Run, trial: TrialRecord) -> Iterator[int]:
 
 def _job(run: Run, trial: TrialRecord, seed: int) -> Job:
     """Return the trial's job with another seed, and no deadline."""
-    settings = run.settings
-    return Job(
-        number=trial.number,
-        architecture=trial.architecture,
-        seed=seed,
-        evaluator=settings.evaluator,
-        data=settings.data,
-        split=settings.split,
-        split_seed=settings.seed,
-        size=settings.size,
-        recipe=settings.recipe,
-        cache=run.cache,
-        device=settings.device,
-        plugins=settings.plugins,
-    )
+    given = {"number": trial.number, "architecture": trial.architecture, "seed": seed}
+    return Job.of(run.settings, run.cache, **given)
 
 
 def _trained(run: Run, executor: Executor, job: Job) -> float:

@@ -197,21 +197,14 @@ class Driver:
         seed = derive_seed(settings.seed, number, "training")
         self._record.begin(candidate.trial, candidate.facts | {"seed": seed})
         budget = self._run.problem.budget.seconds
-        job = Job(
+        job = Job.of(
+            settings,
+            self._run.cache,
             number=number,
             architecture=candidate.architecture.text,
             seed=seed,
-            evaluator=settings.evaluator,
-            data=settings.data,
-            split=settings.split,
-            split_seed=settings.seed,
-            size=settings.size,
-            recipe=settings.recipe,
-            cache=self._run.cache,
-            device=settings.device,
             folder=self._run.trial_folder(number).resolve(),
             seconds_left=None if budget is None else max(0.0, budget - self._clock.used),
-            plugins=settings.plugins,
         )
         self._submit(job)
 

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from nas.run import Settings
 
 State = Literal["complete", "failed", "stopped", "died"]
 
@@ -35,6 +38,22 @@ class Job:
     folder: Path | None = None
     seconds_left: float | None = None
     plugins: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings, cache: Path, **given: Any) -> Job:
+        """Return a job of the run with these settings; `given` are the fields that differ from job to job."""
+        shared = {
+            "evaluator": settings.evaluator,
+            "data": settings.data,
+            "split": settings.split,
+            "split_seed": settings.seed,
+            "size": settings.size,
+            "recipe": settings.recipe,
+            "cache": cache,
+            "device": settings.device,
+            "plugins": settings.plugins,
+        }
+        return cls(**shared | given)
 
 
 @dataclass(frozen=True, slots=True)

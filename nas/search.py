@@ -203,19 +203,7 @@ def _preflight(
     """Find what does not work, and say how long a trial takes, before the budget starts."""
     from nas.preflight import preflight
 
-    job = Job(
-        number=0,
-        architecture="",
-        seed=settings.seed,
-        data=settings.data,
-        split=settings.split,
-        split_seed=settings.seed,
-        size=settings.size,
-        recipe=settings.recipe,
-        cache=cache,
-        device=settings.device,
-        plugins=settings.plugins,
-    )
+    job = Job.of(settings, cache, number=0, architecture="", seed=settings.seed)
     found = preflight(space, settings.problem, job, executor, seed=settings.seed, say=show.say)
     for line in found.report().splitlines():
         show.say(line)
