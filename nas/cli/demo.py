@@ -28,9 +28,9 @@ EPOCHS = 3
     cls=Command, examples=("nas demo", "nas demo --trials 4 --epochs 5 --run results/quick")
 )
 @click.option(
-    "--trials", type=click.IntRange(1), default=16, help="Networks that the search trains."
+    "--trials", type=click.IntRange(1), default=12, help="Networks that the search trains."
 )
-@click.option("--epochs", type=click.IntRange(1), default=25, help="Epochs of the retraining.")
+@click.option("--epochs", type=click.IntRange(1), default=20, help="Epochs of the retraining.")
 @click.option(
     "--run",
     "folder",
