@@ -14,8 +14,9 @@ from nas import strategies
 from nas.choosers import random_chooser
 from nas.errors import PlanError
 from nas.language.decide import decide
-from nas.problem import Limits, show_count
+from nas.problem import Limits
 from nas.resolve import closed
+from nas.units import show_cost
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -41,6 +42,7 @@ class Candidate:
     trial: optuna.Trial
     architecture: Architecture
     counted: Counted
+    costs: Mapping[str, float]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -49,8 +51,7 @@ class Candidate:
             "architecture_id": self.architecture.id,
             "architecture": self.architecture.text,
             "digest": self.counted.digest,
-            "macs": self.counted.macs,
-            "params": self.counted.params,
+            **self.costs,
         }
 
 
@@ -61,6 +62,7 @@ class Candidates:
         self._space = space
         self._settings = settings
         self._limits = settings.problem.limits
+        self._costs = settings.problem.costs
         self._record = record
         self._counter = counter
         self._strategy = strategies.find(settings.strategy)
@@ -101,8 +103,8 @@ class Candidates:
             return self._refuse(
                 trial, {"builds": 1.0}, _facts(architecture) | {"reason": f"refused: {error}"}
             )
-        candidate = Candidate(trial, architecture, counted)
-        costs = {"macs": counted.macs, "params": counted.params}
+        costs = counted.costs(self._costs)
+        candidate = Candidate(trial, architecture, counted, costs)
         broken = self._limits.broken(costs)
         excess = self._limits.excess(costs)
         if broken:
@@ -168,13 +170,13 @@ class Candidates:
         return found
 
     def _draw(self, rng: random.Random) -> Architecture | None:
-        smallest: dict[str, int] = {}
+        smallest: dict[str, float] = {}
         fitting = 0
         for architecture in self._draws(rng):
             counted = self._count(architecture)
             if counted is None:
                 continue
-            costs = {"macs": counted.macs, "params": counted.params}
+            costs = counted.costs(self._costs)
             smallest = {name: min(cost, smallest.get(name, cost)) for name, cost in costs.items()}
             if self._limits.broken(costs):
                 continue
@@ -196,7 +198,7 @@ class Candidates:
 
     def _fitting(self, architecture: Architecture) -> str | None:
         counted = self._count(architecture)
-        if counted is None or self._limits.broken({"macs": counted.macs, "params": counted.params}):
+        if counted is None or self._limits.broken(counted.costs(self._costs)):
             return None
         return counted.digest
 
@@ -233,15 +235,15 @@ def _idle(trials: list[TrialRecord]) -> tuple[int, int]:
     return idle, longest
 
 
-def _tight(limits: Limits, fitting: int, smallest: Mapping[str, int]) -> str:
+def _tight(limits: Limits, fitting: int, smallest: Mapping[str, float]) -> str:
     """Say why nothing new was found in `DRAWS` random draws."""
     if fitting:
         return f"the space is used up: of {DRAWS} random architectures {fitting} fit the limits, and all are scored"
     return f"none of {DRAWS} random architectures fits the limits ({_caps(limits, smallest)}); raise a limit"
 
 
-def _caps(limits: Limits, smallest: Mapping[str, int] | None = None) -> str:
+def _caps(limits: Limits, smallest: Mapping[str, float] | None = None) -> str:
     """Return the limits as text, each with the smallest cost that was seen."""
-    seen = {name: f", smallest seen {show_count(cost)}" for name, cost in (smallest or {}).items()}
-    caps = [f"{name} <= {show_count(cap)}{seen.get(name, '')}" for name, cap in limits.items()]
+    seen = {n: f", smallest seen {show_cost(n, cost)}" for n, cost in (smallest or {}).items()}
+    caps = [f"{n} <= {show_cost(n, cap)}{seen.get(n, '')}" for n, cap in limits.items()]
     return "; ".join(caps) or "none can be built"

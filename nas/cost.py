@@ -6,12 +6,12 @@ evaluation of one image. Parameters leave auxiliary heads out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nas.network import input_size
-from nas.plan import Planner
+from nas.plan import Plan, Planner
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -39,25 +39,62 @@ class Cost:
     nodes: tuple[NodeCost, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Costs of one architecture and the digest of its network: equal digests are equal networks."""
+Price = Callable[[Plan], float]
+PRICES: dict[str, Price] = {
+    "macs": lambda plan: plan.macs,
+    "params": lambda plan: plan.params,
+    "memory": lambda plan: plan.peak_bytes,
+}
+"""How each cost is read off a plan; latency comes from a target's predictor, given to the `Counter`."""
 
-    macs: int
-    params: int
-    digest: str
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """Costs of one architecture, each counted when it is first asked for, and the identity of its network."""
+
+    plan: Plan
+    prices: Mapping[str, Price]
+    _known: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one evaluation of one image."""
+        return self.plan.macs
+
+    @property
+    def params(self) -> int:
+        """Parameters of the network as it is evaluated."""
+        return self.plan.params
+
+    @property
+    def digest(self) -> str:
+        """Identity of the network: equal digests are equal networks."""
+        return self.plan.digest
+
+    def cost(self, name: str) -> float:
+        """Return one cost, in the unit of `nas.units.COSTS`; KeyError where nothing was given to count it by."""
+        if name not in self._known:
+            self._known[name] = self.prices[name](self.plan)
+        return self._known[name]
+
+    def costs(self, names: Iterable[str]) -> dict[str, float]:
+        """Return several costs by name."""
+        return {name: self.cost(name) for name in names}
 
 
 class Counter:
-    """Counts architectures at one input size (H, W); a part that was seen before costs nothing to count."""
+    """Counts architectures at one input size (H, W); a part that was seen before costs nothing to count.
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    `latency` predicts the milliseconds of a plan.
+    """
+
+    def __init__(self, size: tuple[int, int], latency: Price | None = None) -> None:
         self._planner = Planner(size)
+        self._prices = PRICES if latency is None else {**PRICES, "latency": latency}
 
     def count(self, architecture: Architecture | Mapping[str, Any]) -> Counted:
-        """Return MACs, parameters and digest. Raises PlanError where the architecture does not fit together."""
-        plan = self._planner.plan(architecture)
-        return Counted(plan.macs, plan.params, plan.digest)
+        """Return the costs of an architecture. Raises PlanError where it does not fit together."""
+        return Counted(self._planner.plan(architecture), self._prices)
 
 
 def cost(

@@ -33,9 +33,9 @@ class Drawn:
     decisions: Mapping[str, Decision]
     counted: Counted
 
-    def cost(self, name: str) -> int:
-        """Return the cost called `name`: "macs" or "params"."""
-        return int(getattr(self.counted, name))
+    def cost(self, name: str) -> float:
+        """Return the cost called `name`, one of `nas.units.COSTS`."""
+        return self.counted.cost(name)
 
 
 @dataclass(slots=True)

@@ -276,7 +276,7 @@ class Driver:
         facts["metrics"] = dict(result.metrics)
         trial = self._record.trials[result.number]
         try:
-            values = self._run.problem.values({**result.metrics, **_costs(trial)})
+            values = self._run.problem.values({**result.metrics, **trial.costs})
         except (LimitError, TypeError, ValueError) as error:
             return "failed", facts | {"reason": f"failed: {error}"}, None
         if not all(map(math.isfinite, values)):
@@ -317,11 +317,3 @@ class Driver:
 def _text(result: Result) -> str:
     error = result.error or {}
     return f"{error.get('type', result.state)}: {error.get('text', '')}".rstrip(": ")
-
-
-def _costs(trial: TrialRecord) -> dict[str, float]:
-    return {
-        name: float(cost)
-        for name, cost in (("macs", trial.macs), ("params", trial.params))
-        if cost is not None
-    }

@@ -15,9 +15,9 @@ from nas.architecture import Architecture
 from nas.atomic import write_atomic
 from nas.confirmed import RULE, Confirmed, read_confirmed
 from nas.errors import RunError, suggest
-from nas.problem import COSTS, show_count
 from nas.record import TrialRecord
 from nas.run import Run
+from nas.units import COSTS, show_cost
 
 SCHEMA = 1
 
@@ -46,9 +46,17 @@ class Row:
     params: int
     epochs: int
     seconds: float
+    memory: int | None = None
+    latency: float | None = None
     knee: bool = False
     retrained: Retrained | None = None
     confirmed: Confirmed | None = None
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """The costs that were counted, by name."""
+        known = ((name, getattr(self, name)) for name in COSTS)
+        return {name: cost for name, cost in known if cost is not None}
 
     @property
     def score(self) -> float:
@@ -117,7 +125,8 @@ class Front:
     def columns(self) -> list[str]:
         """Return the table's headings; ">" marks those that are set to the right."""
         extra = [n for n in self._names if n not in {"miou", *COSTS}]
-        shown = ["id", ">trial", ">mIoU", *(f">{n}" for n in extra), ">MACs", ">params", ">epochs"]
+        shown = ["id", ">trial", ">mIoU", *(f">{n}" for n in extra)]
+        shown += [*(f">{COSTS[n].title}" for n in self.run.problem.costs), ">epochs"]
         shown += [">retrained"] if any(r.retrained for r in self.rows) else []
         return [*shown, *([">confirmed", "cannot be told from"] if self._is_confirmed else []), ""]
 
@@ -136,7 +145,7 @@ class Front:
     def _cells_of(self, row: Row) -> list[str]:
         extra = [f"{v:.4g}" for n, v in row.values.items() if n not in {"miou", *COSTS}]
         cells = [row.id, str(row.trial), f"{row.score:.4f}", *extra]
-        cells += [show_count(row.macs), show_count(row.params), str(row.epochs)]
+        cells += [*(show_cost(n, row.costs[n]) for n in self.run.problem.costs), str(row.epochs)]
         if any(r.retrained for r in self.rows):
             cells.append(_score(row.retrained.scores) if row.retrained else "")
         if self._is_confirmed:
@@ -167,6 +176,8 @@ def front_of(run: Run, trials: Sequence[TrialRecord]) -> Front:
             params=int(t.params or 0),
             epochs=len(t.epochs),
             seconds=t.seconds,
+            memory=t.memory,
+            latency=t.latency,
             knee=i == knee,
             retrained=_retrained(run, t.architecture_id),
             confirmed=confirmed.get(t.architecture_id),

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.front import Front
-from nas.problem import COSTS, show_count
+from nas.units import COSTS, show_cost
 
-LABELS = {"macs": "MACs", "params": "parameters"}
 WIDE = 8.0
 """Ratio of the largest to the smallest cost from which the axis is logarithmic."""
 
@@ -79,12 +78,12 @@ def _retrained(axes: Any, front: Front, cost: str) -> None:
 def _axes(axes: Any, front: Front, cost: str) -> None:
     cap = dict(front.run.problem.limits.items()).get(cost)
     if cap is not None:
-        axes.axvline(cap, color="tab:orange", linestyle="--", label=f"limit {show_count(cap)}")
+        axes.axvline(cap, color="tab:orange", linestyle="--", label=f"limit {show_cost(cost, cap)}")
     known = [v for t in front.trials if (v := getattr(t, cost))]
     if known and max(known) > WIDE * min(known):
         axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: show_count(value))
+    axes.xaxis.set_major_formatter(lambda value, _: show_cost(cost, value))
     axes.xaxis.set_minor_formatter(lambda *_: "")
-    axes.set(xlabel=LABELS[cost], ylabel="mIoU", title=front.run.folder.name)
+    axes.set(xlabel=COSTS[cost].title, ylabel="mIoU", title=front.run.folder.name)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

@@ -24,13 +24,13 @@ Shape = tuple[int, int, int]
 class Leaf:
     """A block with its fields on inputs of known shape.
 
-    `key` is the leaf's identity apart from sizes; `shape` is its output (C, H, W) for a batch of one, `macs`
+    `key` is the leaf's identity apart from sizes; `inputs` and `shape`, its output, are (C, H, W), `macs`
     its multiply-adds, `params` its parameters, `largest` the elements of the largest tensor that it makes on the way.
     """
 
     kind: Kind
     fields: Mapping[str, Any]
-    channels: tuple[int, ...]
+    inputs: tuple[Shape, ...]
     names: tuple[str, ...] | None
     key: bytes
     shape: Shape
@@ -40,7 +40,7 @@ class Leaf:
 
     def make(self) -> nn.Module:
         """Build the block, with weights of its own."""
-        return make(self.kind, self.fields, self.channels, self.names)
+        return make(self.kind, self.fields, tuple(shape[0] for shape in self.inputs), self.names)
 
     def call(self, module: nn.Module, inputs: list[Tensor]) -> Tensor:
         """Run `module` on its inputs, (N, C, H, W) each, in the form that its signature asks for."""
@@ -91,7 +91,7 @@ def measure(
     params = sum(p.numel() for p in module.parameters())
     key = marshal.dumps((kind.name, sorted(fields.items()), channels, names), 2)
     macs = meter.flops // 2  # two operations for each multiply-add
-    return Leaf(kind, fields, channels, names, key, shape, macs, params, meter.largest)
+    return Leaf(kind, fields, inputs, names, key, shape, macs, params, meter.largest)
 
 
 class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]

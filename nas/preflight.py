@@ -15,9 +15,10 @@ from nas.cost import Counter
 from nas.draws import Drawer, Drawn, first, last
 from nas.errors import LimitError, TrainingError
 from nas.executors import Executor, Job, Result
-from nas.problem import COSTS, Budget, Limits, Problem, show_count, show_seconds
+from nas.problem import Budget, Limits, Problem, show_seconds
 from nas.recipe import Recipe
 from nas.space import Space
+from nas.units import show_cost, show_count
 
 DRAWS = 1000
 RANDOM_PROBES = 3
@@ -55,8 +56,8 @@ class Preflight:
     within: int
     networks: int
     broken: tuple[str, ...]
-    smallest: Mapping[str, int]
-    largest: Mapping[str, int]
+    smallest: Mapping[str, float]
+    largest: Mapping[str, float]
     probes: tuple[Probe, ...]
     limits: Limits
     budget: Budget
@@ -113,10 +114,12 @@ class Preflight:
 
     def _lines(self) -> Iterator[str]:
         yield f"{self.options} options planned; {self.networks} different networks in {self.drawn} random architectures"
-        limits = ", ".join(f"{name} at most {show_count(cap)}" for name, cap in self.limits.items())
+        limits = ", ".join(
+            f"{name} at most {show_cost(name, cap)}" for name, cap in self.limits.items()
+        )
         yield f"within the limits ({limits}): {self.share:.1%}" if limits else "no limits on costs"
-        for name in COSTS:
-            yield f"{name}: {show_count(self.smallest[name])} to {show_count(self.largest[name])} seen"
+        for name, least in self.smallest.items():
+            yield f"{name}: {show_cost(name, least)} to {show_cost(name, self.largest[name])} seen"
         for probe in self.probes:
             if probe.trial_seconds is not None:
                 size = f"{show_count(probe.macs)} MACs, {show_count(probe.params)} params"
@@ -154,7 +157,7 @@ def preflight(
     alike = find_alike(drawer, [*covers, *drawn], rng)
     ends = [d for o in (first, last) if (d := drawer.draw({}, o)) is not None]
     seen = [*covers, *drawn, *ends]
-    seen += [drawer.descend(min(seen, key=_size_of(n)), _size_of(n)) for n in COSTS]
+    seen += [drawer.descend(min(seen, key=_size_of(n)), _size_of(n)) for n in problem.costs]
     within = within_limits(drawer, seen, problem.limits)
     chosen = _chosen(within, drawn, rng)
     say(f"running a step of {len(chosen)} networks")
@@ -165,8 +168,8 @@ def preflight(
         within=sum(1 for d in drawn if not _excess(d, problem.limits)),
         networks=len({d.counted.digest for d in drawn}),
         broken=broken,
-        smallest={n: min(d.cost(n) for d in seen) for n in COSTS},
-        largest={n: max(d.cost(n) for d in seen) for n in COSTS},
+        smallest={n: min(d.cost(n) for d in seen) for n in problem.costs},
+        largest={n: max(d.cost(n) for d in seen) for n in problem.costs},
         probes=tuple(probe(executor, job, chosen)),
         limits=problem.limits,
         budget=problem.budget,
@@ -256,14 +259,14 @@ def _chosen(
 
 def _excess(drawn: Drawn, limits: Limits) -> float:
     """Return by how much the worst cost is over its limit, as a share of it; 0 within the limits."""
-    return max([0.0, *limits.excess({n: drawn.cost(n) for n in COSTS}).values()])
+    return max([0.0, *limits.excess(drawn.counted.costs(dict(limits.items()))).values()])
 
 
-def _costs(costs: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {show_count(value)}" for name, value in costs.items())
+def _costs(costs: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {show_cost(name, value)}" for name, value in costs.items())
 
 
-def _size_of(name: str) -> Callable[[Drawn], int]:
+def _size_of(name: str) -> Callable[[Drawn], float]:
     return lambda drawn: drawn.cost(name)
 
 

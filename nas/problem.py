@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from nas.errors import LimitError, suggest
+from nas.units import COSTS, parse_cost, show_cost
 
 Direction = Literal["maximize", "minimize"]
-DIRECTIONS: dict[str, Direction] = {"miou": "maximize", "macs": "minimize", "params": "minimize"}
-COSTS = ("macs", "params")
+DIRECTIONS: dict[str, Direction] = {"miou": "maximize", **dict.fromkeys(COSTS, "minimize")}
 
-_MULTIPLES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kKmMgGtT]?)")
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(min|[dhms])")
 _TRIALS = re.compile(r"(\d+)\s*(?:trials?|t)")
@@ -37,24 +35,28 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard caps on counted costs; None is no cap."""
+    """Hard caps on costs, in the units of `nas.units.COSTS`; None is no cap."""
 
     macs: int | None = None
     params: int | None = None
+    memory: int | None = None
+    latency: float | None = None
 
-    def items(self) -> list[tuple[str, int]]:
+    def items(self) -> list[tuple[str, float]]:
         """Return (cost, cap) of the caps that are set."""
-        caps = (("macs", self.macs), ("params", self.params))
+        caps = ((name, getattr(self, name)) for name in COSTS)
         return [(name, cap) for name, cap in caps if cap is not None]
 
-    def excess(self, costs: Mapping[str, int]) -> dict[str, float]:
+    def excess(self, costs: Mapping[str, float]) -> dict[str, float]:
         """Return how far each capped cost is from its cap, as a share of the cap; within the limit where <= 0."""
         return {name: costs[name] / cap - 1.0 for name, cap in self.items()}
 
-    def broken(self, costs: Mapping[str, int]) -> list[str]:
+    def broken(self, costs: Mapping[str, float]) -> list[str]:
         """Return one text per broken limit ("macs 2.31 G > 2 G"), none if all hold."""
         over = [(name, cap) for name, cap in self.items() if costs[name] > cap]
-        return [f"{name} {show_count(costs[name])} > {show_count(cap)}" for name, cap in over]
+        return [
+            f"{name} {show_cost(name, costs[name])} > {show_cost(name, cap)}" for name, cap in over
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,12 @@ class Problem:
         """The direction of each objective, in order."""
         return tuple(o.direction for o in self.objectives)
 
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """What is counted of every architecture: MACs and parameters, and whatever is limited or an objective."""
+        asked = {*dict(self.limits.items()), *(o.name for o in self.objectives)}
+        return tuple(name for name in COSTS if name in {"macs", "params"} | asked)
+
     def values(self, measured: Mapping[str, float]) -> tuple[float, ...]:
         """Return the objectives' values, in order; raises LimitError where one was not measured."""
         missing = [o.name for o in self.objectives if o.name not in measured]
@@ -109,37 +117,18 @@ class Problem:
 
 def make_problem(
     objectives: Iterable[str],
-    limits: Mapping[str, str | int | None],
+    limits: Mapping[str, str | float | None],
     budget: str | Budget | Iterable[str] = (),
 ) -> Problem:
     """Return the problem that names and texts describe; raises LimitError for what does not fit."""
-    caps: dict[str, int] = {}
+    caps: dict[str, Any] = {}
     for name, value in limits.items():
         if name not in COSTS:
             raise LimitError(f"no cost is called {name!r}; {suggest(name, COSTS)}")
         if value is not None:
-            caps[name] = parse_count(value)
+            caps[name] = parse_cost(name, value)
     parsed = budget if isinstance(budget, Budget) else parse_budget(budget)
     return Problem(tuple(Objective.of(n) for n in objectives), Limits(**caps), parsed)
-
-
-def parse_count(text: str | int) -> int:
-    """Return the whole number that "2G", "1.5M", "300k" or 2000000 says (decimal multiples), at least 1."""
-    value = float(text) if isinstance(text, int | float) else _count(text)
-    if value < 1 or value != round(value):
-        raise LimitError(
-            f"{text!r} is not a limit: expected a whole number from 1, e.g. 2G, 1.5M, 300k"
-        )
-    return round(value)
-
-
-def _count(text: str) -> float:
-    found = _COUNT.fullmatch(text.strip().replace("_", ""))
-    if found is None:
-        raise LimitError(
-            f"{text!r} is not a count: expected a number, with K, M, G or T if wanted, e.g. 2G or 1.5M"
-        )
-    return round(float(found[1]) * _MULTIPLES[found[2].upper()], 6)
 
 
 def parse_budget(texts: str | Iterable[str]) -> Budget:
@@ -178,14 +167,6 @@ def _duration(text: str) -> float:
         expected = "a time (30m, 8h, 1h30m, 90s) or a number of trials (50trials)"
         raise LimitError(f"{text!r} is not a budget: expected {expected}")
     return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
-
-
-def show_count(value: float) -> str:
-    """Return 1234567 as "1.23 M"; whole numbers under a thousand as they are."""
-    for suffix, multiple in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= multiple * 0.9995:
-            return f"{value / multiple:.3g} {suffix}"
-    return f"{value:g}"
 
 
 def show_seconds(seconds: float) -> str:

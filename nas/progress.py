@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from nas.problem import Problem, show_count, show_seconds
+from nas.problem import Problem, show_seconds
 from nas.record import TrialRecord
 from nas.run import Run
+from nas.units import COSTS, show_cost
 
 FRONT_ROWS = 12
 
@@ -154,16 +155,14 @@ def panel(view: View) -> RenderableType:
 def front_table(view: View) -> Table:
     """Return the current front, best mIoU first; long ones are cut in the middle of nowhere with their number."""
     names = [o.name for o in view.problem.objectives]
-    extra = [n for n in ("macs", "params") if n not in names]
+    extra = [n for n in view.problem.costs if n not in names]
     table = Table(
         title=f"front ({len(view.front)})", title_justify="left", box=None, pad_edge=False
     )
     for column in ("id", *names, *extra, "trial"):
         table.add_column(column, justify="left" if column == "id" else "right")
     for trial in view.front[:FRONT_ROWS]:
-        cells = [
-            show_value(n, trial.values.get(n, getattr(trial, n, None))) for n in (*names, *extra)
-        ]
+        cells = [show_value(n, trial.values.get(n, trial.costs.get(n))) for n in (*names, *extra)]
         table.add_row(trial.architecture_id, *cells, str(trial.number))
     if len(view.front) > FRONT_ROWS:
         table.add_row(f"and {len(view.front) - FRONT_ROWS} more")
@@ -210,11 +209,7 @@ def running_line(number: int, values: Mapping[str, Any], epochs: int | None) -> 
 
 def trial_line(trial: TrialRecord) -> str:
     """Return one ended trial: its values and costs, or why it has none."""
-    costs = [
-        f"{n} {show_count(v)}"
-        for n, v in (("macs", trial.macs), ("params", trial.params))
-        if v is not None
-    ]
+    costs = [f"{name} {show_cost(name, cost)}" for name, cost in trial.costs.items()]
     if trial.values:
         costs = [f"mIoU {trial.values['miou']:.4f}", *costs] if "miou" in trial.values else costs
         return f"trial {trial.number} {trial.architecture_id}: {', '.join(costs)}, {show_seconds(trial.seconds)}"
@@ -225,7 +220,7 @@ def show_value(name: str, value: float | None) -> str:
     """Return a score with four digits, a cost with its unit prefix."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if name == "miou" else show_count(value)
+    return show_cost(name, value) if name in COSTS else f"{value:.4f}"
 
 
 def closing_lines(run: Run, view: View) -> list[str]:

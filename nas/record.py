@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import RunError
 from nas.rows import write_trial
+from nas.units import COSTS
 
 Outcome = Literal["complete", "duplicate", "refused", "failed", "stopped", "running", "waiting"]
 STATES: dict[Outcome, TrialState] = {
@@ -52,6 +53,8 @@ class TrialRecord:
     digest: str = ""
     macs: int | None = None
     params: int | None = None
+    memory: int | None = None
+    latency: float | None = None
     seed: int | None = None
     values: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +66,12 @@ class TrialRecord:
     start_from: str = ""
     started: datetime | None = None
     ended: datetime | None = None
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """The costs that were counted, by name."""
+        known = ((name, getattr(self, name)) for name in COSTS)
+        return {name: cost for name, cost in known if cost is not None}
 
     @property
     def counts(self) -> bool:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from nas.cli.command import Command, input_option, json_option, use_option
 from nas.cli.output import console, memory, print_json, table
-from nas.problem import show_count
+from nas.units import show_count
 
 if TYPE_CHECKING:
     from nas.cost import Cost, NodeCost

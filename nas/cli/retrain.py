@@ -16,7 +16,8 @@ from nas.cli.command import Command, device_option, input_option, pick_device, u
 from nas.cli.epochs import shown_epochs
 from nas.cli.output import console, table
 from nas.cli.recipe import make_recipe, recipe_options
-from nas.problem import parse_budget, show_count, show_seconds
+from nas.problem import parse_budget, show_seconds
+from nas.units import show_count
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture

@@ -8,7 +8,7 @@ import rich_click as click
 
 from nas.cli.command import Command, json_option, use_option
 from nas.cli.output import console, print_json, table
-from nas.problem import show_count
+from nas.units import show_count
 
 EXACT = 1_000_000
 """Sizes of spaces below this are written out."""

@@ -10,32 +10,8 @@ from nas.problem import (
     Problem,
     make_problem,
     parse_budget,
-    parse_count,
-    show_count,
     show_seconds,
 )
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("2G", 2 * 10**9),
-        ("1.5M", 1_500_000),
-        ("300k", 300_000),
-        ("2000000", 2_000_000),
-        ("2_000", 2000),
-        (7, 7),
-        ("0.001G", 10**6),
-    ],
-)
-def test_parse_count(text, value):
-    assert parse_count(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "G", "-3M", "2X", "0", "1.5", "2 GMACs", "nan"])
-def test_parse_count_refuses(text):
-    with pytest.raises(LimitError):
-        parse_count(text)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +43,6 @@ def test_parse_budget_refuses(text):
 @given(st.integers(1, 10**6))
 def test_seconds_are_read_back(seconds):
     assert parse_budget(show_seconds(seconds)) == Budget(None, seconds)
-
-
-def test_show_count():
-    shown = [show_count(n) for n in (999, 1234, 2.31e9, 999_600, 999_999, 0)]
-    assert shown == ["999", "1.23 k", "2.31 G", "1 M", "1 M", "0"]
 
 
 def test_unknown_objective_names_the_closest():
