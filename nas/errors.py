@@ -43,6 +43,10 @@ class ExportError(NasError):
     """An exported file does not do what the network does."""
 
 
+class LatencyError(NasError):
+    """A target cannot be measured here, or a latency table was made under other conditions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """A place in a file; lines and columns count from 1."""

@@ -33,6 +33,11 @@ class Network(nn.Module):
         self._eval = _Program(self, plan, training=False)
         self._train = _Program(self, plan, training=True)
 
+    @property
+    def leaf_names(self) -> tuple[str, ...]:
+        """Names of the leaves that run in evaluation, in running order: submodules, each."""
+        return tuple(step.name for step, _ in self._eval.steps)
+
     def forward(self, image: Tensor) -> Any:
         if not self.training:
             values = self._eval.run(image)

@@ -225,7 +225,7 @@ def machine() -> dict[str, Any]:
     cores = len(affinity(0)) if affinity else os.cpu_count()
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": cores,
         "memory_gib": round(memory, 1),
     }
@@ -238,7 +238,8 @@ def _command() -> str:
     return shlex.join([name, *sys.argv[1:]])
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
