@@ -1,7 +1,7 @@
-"""fvcore's own total, from a real forward pass: the second opinion on our MACs, and what many papers print.
+"""fvcore's total, from a real forward pass: the second opinion on our MACs, and what many papers print.
 
-fvcore leaves out what it has no formula for (scaled dot-product attention, pooling, most activations) and
-adds normalisation and resampling, so the two agree on convolutions and linear layers only.
+fvcore adds normalisation and resampling, so the two agree on convolutions and matrix products only. It has no formula
+for some of those (attention first of all): `nas.fvcore_handles` gives it one, and `added` says what that brought.
 """
 
 from __future__ import annotations
@@ -9,23 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture
 from nas.errors import NasError
+from nas.fvcore_handles import ADDED, HANDLES, MULTIPLY_ADDS
 from nas.plan import Planner
 
-CONVOLUTIONS = ("conv", "linear", "matmul", "bmm", "addmm", "einsum")
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True, slots=True)
 class FvcoreCost:
-    """fvcore's total (multiply-adds) with the share of convolutions and matrix products, and what it left out."""
+    """fvcore's total (multiply-adds) with the share of convolutions and matrix products, and what it left out.
+
+    `added` is the part of both, by operator, that fvcore by itself has no formula for: papers print the total without
+    it. `uncounted` are operators without any formula, and how often each ran.
+    """
 
     total: int
     convolutions: int
     by_operator: Mapping[str, int]
+    added: Mapping[str, int]
     uncounted: Mapping[str, int]
 
 
@@ -61,15 +69,27 @@ def fvcore_cost(
 ) -> FvcoreCost:
     """Count one evaluation of one image of `size` (H, W) with fvcore."""
     import torch
-    from fvcore.nn import FlopCountAnalysis
 
     from nas.network import build
 
     network = build(architecture, size, seed=0).eval().requires_grad_(False)
+    return count(network, torch.zeros(1, 3, *size))
+
+
+def count(module: nn.Module, x: Tensor) -> FvcoreCost:
+    """Count one run of any module in evaluation mode on `x`, with our handles beside fvcore's own."""
+    import torch
+    from fvcore.nn import FlopCountAnalysis
+
     with torch.no_grad():
-        analysis = FlopCountAnalysis(network, torch.zeros(1, 3, *size))
+        analysis = FlopCountAnalysis(module, x).set_op_handle(**HANDLES)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         by_operator = {name: int(n) for name, n in analysis.by_operator().items()}
         uncounted = dict(analysis.unsupported_ops())
-    convolutions = sum(n for name, n in by_operator.items() if name in CONVOLUTIONS)
-    return FvcoreCost(sum(by_operator.values()), convolutions, by_operator, uncounted)
+    return FvcoreCost(
+        total=sum(by_operator.values()),
+        convolutions=sum(n for name, n in by_operator.items() if name in MULTIPLY_ADDS),
+        by_operator=by_operator,
+        added={name: n for name, n in by_operator.items() if name in ADDED},
+        uncounted=uncounted,
+    )

@@ -11,9 +11,8 @@ from typing import Any, Literal, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
+from nas.meter import Meter
 from nas.registry import Kind
 
 Form = Literal["one", "many", "named"]
@@ -83,37 +82,14 @@ def measure(
     with torch.device("meta"):
         module = make(kind, fields, channels, names).eval()
         tensors = [torch.empty(1, *shape) for shape in inputs]
-    with torch.no_grad(), _Meter() as meter:
+    with torch.no_grad(), Meter() as meter:
         output = _call(module, form(kind.make), names, tensors)
     if not isinstance(output, Tensor) or output.dim() != 4:
         raise ValueError(f"must return one tensor (N, C, H, W), returned {_describe(output)}")
     shape = (output.shape[1], output.shape[2], output.shape[3])
     params = sum(p.numel() for p in module.parameters())
     key = marshal.dumps((kind.name, sorted(fields.items()), channels, names), 2)
-    macs = meter.flops // 2  # two operations for each multiply-add
-    return Leaf(kind, fields, inputs, names, key, shape, macs, params, meter.largest)
-
-
-class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts every operation with torch's own formulas, and keeps the largest tensor that one returned.
-
-    What `FlopCounterMode` gives, without following modules and decompositions, which take it ten times longer.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
-        self.largest = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        count = flop_registry.get(func.overloadpacket)
-        if count is not None:
-            self.flops += int(count(*args, **kwargs, out_val=out))
-        if isinstance(out, Tensor):
-            self.largest = max(self.largest, out.numel())
-        return out
+    return Leaf(kind, fields, inputs, names, key, shape, meter.macs, params, meter.largest)
 
 
 def _call(
