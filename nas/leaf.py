@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import marshal
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, get_origin, get_type_hints
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.meter import Meter
+from nas.node_cache import remembered
 from nas.registry import Kind
 
 Form = Literal["one", "many", "named"]
@@ -24,7 +25,8 @@ class Leaf:
     """A block with its fields on inputs of known shape.
 
     `key` is the leaf's identity apart from sizes; `inputs` and `shape`, its output, are (C, H, W), `macs`
-    its multiply-adds, `params` its parameters, `largest` the elements of the largest tensor that it makes on the way.
+    its multiply-adds, `params` its parameters, `largest` the elements of the largest tensor that it makes on the way;
+    `memory` what `nas.leaf_memory` found out about it.
     """
 
     kind: Kind
@@ -36,6 +38,7 @@ class Leaf:
     macs: int
     params: int
     largest: int
+    memory: dict[Any, Any] = field(default_factory=dict)
 
     def make(self) -> nn.Module:
         """Build the block, with weights of its own."""
@@ -71,13 +74,48 @@ def make(
             return kind.make(dict(zip(names, channels, strict=True)), **fields)  # type: ignore[no-any-return]
 
 
+def identity(
+    fields: Mapping[str, Any], inputs: tuple[Shape, ...], names: tuple[str, ...] | None
+) -> tuple[Any, ...]:
+    """Return what tells leaves of one kind apart, as plain data: the key of what is remembered of them."""
+    return sorted(fields.items()), inputs, names
+
+
+def leaf_of(
+    kind: Kind, fields: Mapping[str, Any], inputs: tuple[Shape, ...], names: tuple[str, ...] | None
+) -> Leaf:
+    """Return the leaf as it was measured, now or by the same code in an earlier process."""
+    given = identity(fields, inputs, names)
+    facts = remembered(kind, given, "cost", lambda: _run(kind, fields, inputs, names))
+    return _leaf(kind, fields, inputs, names, facts=facts)
+
+
 def measure(
+    kind: Kind, fields: Mapping[str, Any], inputs: tuple[Shape, ...], names: tuple[str, ...] | None
+) -> Leaf:
+    """Measure a leaf, whatever was measured before."""
+    return _leaf(kind, fields, inputs, names, facts=_run(kind, fields, inputs, names))
+
+
+def _leaf(
     kind: Kind,
     fields: Mapping[str, Any],
     inputs: tuple[Shape, ...],
     names: tuple[str, ...] | None,
+    *,
+    facts: Sequence[int],
 ) -> Leaf:
-    """Run the block once on the meta device, in eval mode, and write down what it gave."""
+    channels, height, width, macs, params, largest = facts
+    given = tuple(shape[0] for shape in inputs)
+    key = marshal.dumps((kind.name, sorted(fields.items()), given, names), 2)
+    shape = (channels, height, width)
+    return Leaf(kind, fields, inputs, names, key, shape, macs, params, largest)
+
+
+def _run(
+    kind: Kind, fields: Mapping[str, Any], inputs: tuple[Shape, ...], names: tuple[str, ...] | None
+) -> tuple[int, int, int, int, int, int]:
+    """Run the block once on the meta device, in eval mode; return (C, H, W) of its output, and what it costs."""
     channels = tuple(shape[0] for shape in inputs)
     with torch.device("meta"):
         module = make(kind, fields, channels, names).eval()
@@ -86,10 +124,8 @@ def measure(
         output = _call(module, form(kind.make), names, tensors)
     if not isinstance(output, Tensor) or output.dim() != 4:
         raise ValueError(f"must return one tensor (N, C, H, W), returned {_describe(output)}")
-    shape = (output.shape[1], output.shape[2], output.shape[3])
     params = sum(p.numel() for p in module.parameters())
-    key = marshal.dumps((kind.name, sorted(fields.items()), channels, names), 2)
-    return Leaf(kind, fields, inputs, names, key, shape, meter.macs, params, meter.largest)
+    return output.shape[1], output.shape[2], output.shape[3], meter.macs, params, meter.largest
 
 
 def _call(

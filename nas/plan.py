@@ -109,11 +109,11 @@ class Planner:
     def _measure(
         self, use: Use, shapes: tuple[tuple[int, int], ...], names: tuple[str, ...] | None
     ) -> Leaf:
-        from nas.leaf import measure
+        from nas.leaf import leaf_of
 
         sizes = tuple((channels, *self.extent(stride)) for channels, stride in shapes)
         try:
-            leaf = measure(use.kind, {**use.fields, **use.place}, sizes, names)
+            leaf = leaf_of(use.kind, {**use.fields, **use.place}, sizes, names)
         except (ValueError, TypeError, RuntimeError) as error:
             given = ", ".join(f"{c} channels at stride {s}" for c, s in shapes)
             raise use.error(f"{use.kind.name} on {given}: {_text(error)}") from error

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,9 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
+DOMAIN = "search_spaces"
+LOADED = time.time()
+"""When this process began to load kinds: a file that is newer may not be what was loaded."""
 
 
 def kind(name: str, *slots: str) -> Callable[[C], C]:
@@ -80,14 +84,14 @@ def names(slot: str | None = None) -> list[str]:
     return sorted(k.name for k in KINDS.values() if slot is None or slot in k.slots)
 
 
-def load(package: str = "search_spaces") -> ModuleType:
+def load(package: str = DOMAIN) -> ModuleType:
     """Import a domain package, which registers its kinds; the engine knows it by this name only."""
     return importlib.import_module(package)
 
 
 def domain() -> Any:
     """Return the domain package: the engine asks it for data sets and tasks, never for a block by import."""
-    return load("search_spaces")
+    return load(DOMAIN)
 
 
 def use_file(path: str | Path) -> None:
