@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nas.memory import peak_inference, peak_training
 from nas.network import input_size
 from nas.plan import Plan, Planner
+from nas.registry import domain
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
+    from nas.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +33,24 @@ class NodeCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """MACs and parameters of a network at an input size (H, W), and of each of its leaves."""
+    """MACs and parameters of a network at an input size (H, W), and of each of its leaves.
+
+    `memory_bytes` is held at most while it evaluates one image, `training_bytes` in a training step (see `nas.memory`).
+    """
 
     macs: int
     params: int
-    peak_bytes: int
+    memory_bytes: int
     size: tuple[int, int]
     nodes: tuple[NodeCost, ...]
+    training_bytes: int | None = None
 
 
 Price = Callable[[Plan], float]
 PRICES: dict[str, Price] = {
     "macs": lambda plan: plan.macs,
     "params": lambda plan: plan.params,
-    "memory": lambda plan: plan.peak_bytes,
+    "memory": peak_inference,
 }
 """How each cost is read off a plan; latency comes from a target's predictor, given to the `Counter`."""
 
@@ -98,12 +105,22 @@ class Counter:
 
 
 def cost(
-    architecture: Architecture | Mapping[str, Any], size: tuple[int, int] | None = None
+    architecture: Architecture | Mapping[str, Any],
+    size: tuple[int, int] | None = None,
+    *,
+    training: Recipe | None = None,
 ) -> Cost:
-    """Count a network at `size` (H, W), or at its own input size, leaf by leaf."""
+    """Count a network at `size` (H, W), or at its own input size, leaf by leaf.
+
+    With a recipe, also the memory of its training step; raises TrainingError where that cannot be told.
+    """
     plan = Planner(size or input_size(architecture)).plan(architecture)
     steps, _ = plan.steps()
     nodes = tuple(
         NodeCost(s.name, s.leaf.kind.name, s.leaf.macs, s.leaf.params, s.leaf.shape) for s in steps
     )
-    return Cost(plan.macs, plan.params, plan.peak_bytes, plan.size, nodes)
+    step_bytes = None
+    if training is not None:
+        tree = architecture if isinstance(architecture, Mapping) else architecture.tree
+        step_bytes = peak_training(plan, domain().plain_task(tree), training)
+    return Cost(plan.macs, plan.params, peak_inference(plan), plan.size, nodes, step_bytes)

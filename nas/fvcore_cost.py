@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.fvcore_handles import ADDED, HANDLES, MULTIPLY_ADDS
+from nas.memory import peak_inference
 from nas.plan import Planner
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class FvcoreCost:
 def memory_needed(architecture: Architecture | Mapping[str, Any], size: tuple[int, int]) -> int:
     """Estimate the bytes that fvcore's forward pass takes: activations alive at once, and the weights."""
     plan = Planner(size).plan(architecture)
-    return plan.peak_bytes + 4 * plan.params
+    return peak_inference(plan) + 4 * plan.params
 
 
 def memory_available() -> int | None:

@@ -46,6 +46,10 @@ class Task(Protocol):
         """Return the scalar loss of `Output(logits, aux)`, auxiliary heads weighted with `recipe.aux_weight`."""
         ...
 
+    def blank(self, batch: int, size: tuple[int, int]) -> Tensor:
+        """Return a target as batches of images of this size have it, with nothing in it."""
+        ...
+
     def metric(self) -> Metric:
         """Return an empty metric."""
         ...

@@ -163,10 +163,12 @@ class _Loop:
         """Take one step of the optimiser."""
         set_learning_rate(self.optimizer, learning_rate(self.recipe, step, self.steps))
         images = images.to(self.device, memory_format=self.layout)
+        self.optimizer.zero_grad(
+            set_to_none=True
+        )  # before the forward pass, which then has their memory
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.network(images)
         loss = self.task.loss(output, target.to(self.device), self.recipe)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = self.clip()
         self.optimizer.step()

@@ -38,6 +38,11 @@ DEPTH = 2
     "--fvcore", is_flag=True, help="Put fvcore's total beside it, from a real forward pass."
 )
 @click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Images in the training step whose memory is told; the default recipe's if left out.",
+)
+@click.option(
     "--force", is_flag=True, help="Run fvcore even if its memory does not seem to be there."
 )
 @use_option
@@ -49,6 +54,7 @@ def command(
     blocks: bool,
     fvcore: bool,
     force: bool,
+    batch: int | None,
     as_json: bool,
     use: tuple[str, ...],  # noqa: ARG001
 ) -> None:
@@ -56,20 +62,24 @@ def command(
 
     One multiply-add of a convolution, linear layer or matrix product (attention included) is one MAC;
     normalisation, activations and resampling are not counted. Parameters are those of the exported
-    network: auxiliary heads, which only training uses, are left out.
+    network: auxiliary heads, which only training uses, are left out. Memory is what is held at once
+    in fp32 beside weights and the optimiser's state: evaluating one image, and training on a batch.
     """
     from nas.architecture import load_architecture
     from nas.cost import cost
+    from nas.recipe import Recipe
 
     loaded = load_architecture(architecture)
-    counted = cost(loaded, size)
+    recipe = Recipe.of(batch=batch)
+    counted = cost(loaded, size, training=recipe)
     second = _fvcore(loaded, counted.size, force) if fvcore else None
     if as_json:
-        print_json(_as_json(counted, second, loaded.id))
+        print_json(_as_json(counted, second, loaded.id, recipe.batch))
         return
     out = console()
     out.print(f"{architecture} [dim]({loaded.id})[/dim] at {counted.size[0]}x{counted.size[1]}")
     out.print(_table(counted, blocks=blocks))
+    out.print(_memory(counted, recipe.batch))
     if second is not None:
         out.print(_comparison(counted, second))
 
@@ -103,9 +113,14 @@ def _table(counted: Cost, blocks: bool) -> Table:
             )
     made.add_section()
     made.add_row(*_row("total", "", list(counted.nodes), counted), style="bold")
-    made.caption = f"activations at once in fp32, estimated: {memory(counted.peak_bytes)}"
-    made.caption_justify = "left"
     return made
+
+
+def _memory(counted: Cost, batch: int) -> str:
+    return (
+        f"memory at once in fp32: {memory(counted.memory_bytes)} evaluating one image, "
+        f"{memory(counted.training_bytes or 0)} training on {batch}"
+    )
 
 
 def _row(name: str, kind: str, nodes: list[NodeCost], counted: Cost) -> tuple[str, ...]:
@@ -134,7 +149,9 @@ def _comparison(counted: Cost, second: FvcoreCost) -> Table:
     return made
 
 
-def _as_json(counted: Cost, second: FvcoreCost | None, identity: str) -> Mapping[str, Any]:
+def _as_json(
+    counted: Cost, second: FvcoreCost | None, identity: str, batch: int
+) -> Mapping[str, Any]:
     nodes = [{**asdict(node), "block": block_of(node.name)} for node in counted.nodes]
     head = {
         "id": identity,
@@ -143,4 +160,8 @@ def _as_json(counted: Cost, second: FvcoreCost | None, identity: str) -> Mapping
         "params": counted.params,
     }
     fvcore = {} if second is None else {"fvcore": asdict(second)}
-    return {**head, "peak_bytes": counted.peak_bytes, **fvcore, "nodes": nodes}
+    held = {
+        "memory_bytes": counted.memory_bytes,
+        "training": {"batch": batch, "memory_bytes": counted.training_bytes},
+    }
+    return {**head, **held, **fvcore, "nodes": nodes}

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from search_spaces.tasks.semantic import Confusion, Semantic, make_task
+from search_spaces.tasks.semantic import Confusion, Semantic, make_task, plain_task
 
-__all__ = ["Confusion", "Semantic", "make_task"]
+__all__ = ["Confusion", "Semantic", "make_task", "plain_task"]

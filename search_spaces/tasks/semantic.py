@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +54,10 @@ class Semantic:
         for logits in output.aux.values():
             total = total + recipe.aux_weight * of(logits, target, self.ignore)
         return total
+
+    def blank(self, batch: int, size: tuple[int, int]) -> Tensor:
+        """Return labels (N, H, W), int64, of images without a labelled pixel."""
+        return torch.full((batch, *size), self.ignore)
 
     def metric(self) -> Confusion:
         """Return an empty confusion matrix."""
@@ -148,3 +153,9 @@ class Confusion:
 def make_task(data: Classes) -> Semantic:
     """Return the task of a data set: its classes, palette and ignore label."""
     return Semantic(tuple(data.classes), np.asarray(data.palette, np.uint8), data.ignore)
+
+
+def plain_task(tree: Mapping[str, Any]) -> Semantic:
+    """Return the task that an architecture's tree names, without a data set: numbered classes, all of them black."""
+    count = int(tree["task"]["semantic"]["classes"])
+    return Semantic(tuple(str(index) for index in range(count)), np.zeros((count, 3), np.uint8))

@@ -1,0 +1,167 @@
+"""What kernels allocate while they run and free before they return: bytes beyond their inputs and outputs.
+
+The meta device knows outputs only. The rest was read off torch's memory profiler, operator by operator (torch 2.13,
+fp32, oneDNN on AVX-512). `EVERYWHERE` holds what follows from layouts on any device; `CPU` what its own kernels add,
+above all oneDNN's copies of inputs and outputs with channels padded to blocks of 16, which it makes of contiguous (not
+channels-last) tensors. Workspaces of cuDNN are not known beforehand and are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._prims_common import suggest_memory_format
+
+aten = torch.ops.aten
+Rule = Callable[[Sequence[Any], Sequence[Tensor]], int]
+"""From an operator's positional arguments and the tensors that it returned to bytes."""
+
+BLOCK = 16
+"""Channels of a block in oneDNN's own layouts on AVX-512."""
+SMALL = 20480
+"""Elements of a single image's feature map up to which the CPU convolves without oneDNN."""
+NARROW, WIDE = 3, 13
+"""Widest depthwise kernel that oneDNN's own weight gradient takes, and the widest that it then treats as grouped."""
+VECTORIZED = 128
+"""Height plus width of an output up to which bilinear resizing on the CPU goes by way of channels last."""
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    """Say whether kernels take the strides of (N, C, H, W) for channels last."""
+    return suggest_memory_format(tensor) == torch.channels_last
+
+
+def _copied(tensor: Tensor, channels_last: bool) -> int:
+    """Bytes of a copy in the layout asked for, 0 where the tensor is in it."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return 0 if tensor.is_contiguous(memory_format=layout) else tensor.nbytes
+
+
+def _inputs_made_contiguous(count: int) -> Rule:
+    """Rule of an operator that copies its first `count` tensors where they are not contiguous."""
+    return lambda args, _: sum(0 if t.is_contiguous() else t.nbytes for t in args[:count])
+
+
+def _layout(x: Tensor, weight: Tensor) -> bool:
+    """Say whether a convolution runs in channels last, and gives such an output."""
+    return x.dim() == 4 and (is_channels_last(x) or is_channels_last(weight))
+
+
+def laid_out(func: Any, args: Sequence[Any], out: Any) -> Any:
+    """Return what an operator returned on the meta device with the strides that real kernels give it.
+
+    The meta device leaves every convolution's output contiguous.
+    """
+    if func is aten.convolution.default and _layout(*args[:2]):
+        return out.contiguous(memory_format=torch.channels_last)
+    return out
+
+
+def _convolution_copies(args: Sequence[Any], _: Sequence[Tensor]) -> int:
+    x, weight = args[:2]
+    return _copied(x, _layout(x, weight)) if x.dim() == 4 else 0
+
+
+def _gradient_copies(args: Sequence[Any], _: Sequence[Tensor]) -> int:
+    gradient, x, weight = args[:3]
+    if x.dim() != 4:
+        return 0
+    channels_last = _layout(x, weight)
+    return _copied(gradient, channels_last) + _copied(x, channels_last)
+
+
+def _blocked(tensor: Tensor) -> int:
+    """Bytes of (N, C, H, W) with channels padded to whole blocks."""
+    channels = tensor.shape[1]
+    return tensor.nbytes // channels * (-(-channels // BLOCK) * BLOCK)
+
+
+def _blocked_input(x: Tensor, groups: int) -> int:
+    """Bytes of the copy of a convolution's input; one of few channels is read as it is."""
+    return 0 if groups == 1 and x.shape[1] < BLOCK else _blocked(x)
+
+
+def _is_pointwise(weight: Tensor) -> bool:
+    return weight.shape[2:].numel() == 1
+
+
+def _convolution_on_cpu(args: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    x: Tensor = args[0]
+    weight: Tensor = args[1]
+    y, groups = outputs[0], args[8]
+    copies = _convolution_copies(args, outputs)
+    if x.dim() != 4 or _is_pointwise(weight):
+        return copies
+    if _without_onednn(x, weight, groups):
+        return copies + weight[0].numel() * y.nbytes // y.shape[1]
+    if _layout(x, weight):
+        return copies + weight.nbytes
+    return max(_blocked_input(x, groups) + _blocked(y) + weight.nbytes - y.nbytes, _blocked(y))
+
+
+def _without_onednn(x: Tensor, weight: Tensor, groups: int) -> bool:
+    """Say whether a convolution unfolds its input (im2col), as it does for one small image."""
+    large_kernel = weight.shape[2] > 3 and weight.shape[3] > 3
+    return x.shape[0] == 1 and groups == 1 and not large_kernel and x.numel() <= SMALL
+
+
+def _convolution_backward_on_cpu(args: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    gradient: Tensor = args[0]
+    x: Tensor = args[1]
+    weight: Tensor = args[2]
+    dilation, groups, wanted = args[6], args[9], args[10][0]
+    copies = _gradient_copies(args, outputs)
+    if x.dim() != 4 or _is_pointwise(weight):
+        return copies
+    if _layout(x, weight):
+        blocks = BLOCK**2 if _is_padded_twice(x, weight, dilation, groups) else 1
+        return copies + (1 + blocks) * weight.nbytes
+    both = _blocked_input(x, groups) + _blocked(gradient)
+    of_data = _blocked(x) + x.nbytes if wanted else 0
+    of_weight = both + 2 * weight.nbytes + (x.nbytes if wanted else 0)
+    return max(of_data, of_weight) - sum(t.nbytes for t in outputs)
+
+
+def _is_padded_twice(x: Tensor, weight: Tensor, dilation: Sequence[int], groups: int) -> bool:
+    """Say whether oneDNN takes a depthwise weight gradient for a grouped one, with blocks of 16 x 16 per channel."""
+    if groups == 1 or weight.shape[1] != 1:
+        return False
+    height, width = x.shape[2:]
+    rows, columns = weight.shape[2:]
+    if max(dilation) > 1:
+        reach: int = columns // 2 * dilation[-1]
+        return reach < max(height, width)
+    return NARROW < columns <= WIDE or height < rows
+
+
+def _resize_on_cpu(args: Sequence[Any], outputs: Sequence[Tensor]) -> int:
+    (y,) = outputs
+    if y.is_contiguous(memory_format=torch.channels_last) or y.shape[2] + y.shape[3] > VECTORIZED:
+        return 0
+    return int(y.nbytes + args[0].nbytes)
+
+
+EVERYWHERE: Mapping[Any, Rule] = {
+    aten.convolution.default: _convolution_copies,
+    aten.convolution_backward.default: _gradient_copies,
+    aten._log_softmax.default: _inputs_made_contiguous(1),  # noqa: SLF001 - the name of the operator
+    aten._softmax.default: _inputs_made_contiguous(1),  # noqa: SLF001
+    aten.native_layer_norm.default: _inputs_made_contiguous(1),
+    aten.native_layer_norm_backward.default: _inputs_made_contiguous(2),
+}
+CPU: Mapping[Any, Rule] = {
+    aten.convolution.default: _convolution_on_cpu,
+    aten.convolution_backward.default: _convolution_backward_on_cpu,
+    aten.native_batch_norm_backward.default: lambda args, _: (
+        args[1].nbytes
+    ),  # makes its output twice
+    aten.upsample_bilinear2d.default: _resize_on_cpu,
+}
+
+
+def rules(device: str) -> Mapping[Any, Rule]:
+    """Return what the kernels of a device ("cpu", "cuda", ...) allocate, by operator."""
+    return {**EVERYWHERE, **CPU} if device == "cpu" else EVERYWHERE
