@@ -25,8 +25,7 @@ class Leaf:
     """A block with its fields on inputs of known shape.
 
     `key` is the leaf's identity apart from sizes; `inputs` and `shape`, its output, are (C, H, W), `macs`
-    its multiply-adds, `params` its parameters, `largest` the elements of the largest tensor that it makes on the way;
-    `memory` what `nas.leaf_memory` found out about it.
+    its multiply-adds, `params` its parameters, `memory` what `nas.leaf_memory` found out about it.
     """
 
     kind: Kind
@@ -37,7 +36,6 @@ class Leaf:
     shape: Shape
     macs: int
     params: int
-    largest: int
     memory: dict[Any, Any] = field(default_factory=dict)
 
     def make(self) -> nn.Module:
@@ -105,16 +103,16 @@ def _leaf(
     *,
     facts: Sequence[int],
 ) -> Leaf:
-    channels, height, width, macs, params, largest = facts
+    channels, height, width, macs, params = facts
     given = tuple(shape[0] for shape in inputs)
     key = marshal.dumps((kind.name, sorted(fields.items()), given, names), 2)
     shape = (channels, height, width)
-    return Leaf(kind, fields, inputs, names, key, shape, macs, params, largest)
+    return Leaf(kind, fields, inputs, names, key, shape, macs, params)
 
 
 def _run(
     kind: Kind, fields: Mapping[str, Any], inputs: tuple[Shape, ...], names: tuple[str, ...] | None
-) -> tuple[int, int, int, int, int, int]:
+) -> tuple[int, int, int, int, int]:
     """Run the block once on the meta device, in eval mode; return (C, H, W) of its output, and what it costs."""
     channels = tuple(shape[0] for shape in inputs)
     with torch.device("meta"):
@@ -125,7 +123,7 @@ def _run(
     if not isinstance(output, Tensor) or output.dim() != 4:
         raise ValueError(f"must return one tensor (N, C, H, W), returned {_describe(output)}")
     params = sum(p.numel() for p in module.parameters())
-    return output.shape[1], output.shape[2], output.shape[3], meter.macs, params, meter.largest
+    return output.shape[1], output.shape[2], output.shape[3], meter.macs, params
 
 
 def _call(

@@ -35,7 +35,7 @@ FORMULAS: Mapping[Any, Formula] = {**flop_registry, **VECTORS}
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts multiply-adds, and keeps the elements of the largest tensor that an operator returned.
+    """Counts multiply-adds.
 
     What `FlopCounterMode` gives, without following modules and decompositions, which take it ten times longer.
     """
@@ -43,7 +43,6 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
-        self.largest = 0
 
     @property
     def macs(self) -> int:
@@ -56,6 +55,4 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = FORMULAS.get(func.overloadpacket)
         if count is not None:
             self.flops += int(count(*args, **kwargs, out_val=out))
-        if isinstance(out, Tensor):
-            self.largest = max(self.largest, out.numel())
         return out
