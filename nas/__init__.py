@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.evaluate import evaluate as evaluate
     from nas.export import export as export
     from nas.front import front as front
+    from nas.latency import latency as latency
     from nas.network import Network as Network
     from nas.network import build as build
     from nas.predict import predict as predict
@@ -45,6 +46,7 @@ EXPORTS = {
     "evaluate": "nas.evaluate",
     "export": "nas.export",
     "front": "nas.front",
+    "latency": "nas.latency",
     "kind": "nas.registry",
     "load_architecture": "nas.architecture",
     "load_space": "nas.space",

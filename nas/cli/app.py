@@ -10,6 +10,7 @@ import rich_click as click
 
 from nas.errors import (
     DataError,
+    LatencyError,
     LimitError,
     NasError,
     PlanError,
@@ -27,11 +28,13 @@ EXIT_CODES: dict[type[NasError], int] = {
     DataError: DATA,
     PlanError: DATA,
     LimitError: DATA,
+    LatencyError: DATA,
 }
 COMMANDS = (
     "demo",
     "spaces",
     "cost",
+    "latency",
     "search",
     "front",
     "retrain",

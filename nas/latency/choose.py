@@ -38,7 +38,9 @@ def networks_to_time(
     """
     pool = sorted(_pool(space, size, Random(seed), POOL * count), key=lambda d: d.macs)
     if not pool:
-        raise LatencyError(f"no network of the space {space.name} can be built at {size[0]}x{size[1]}")
+        raise LatencyError(
+            f"no network of the space {space.name} can be built at {size[0]}x{size[1]}"
+        )
     groups = [pool[i * len(pool) // count : (i + 1) * len(pool) // count] for i in range(count)]
     chosen = [_newest(group, seen) for group, seen in _with_seen(groups)]
     Random(seed).shuffle(chosen)

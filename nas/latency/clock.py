@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Milliseconds of one evaluation; `cpu_ms` is the processor time of this process, 0 where a GPU's clock was read."""
+    """Milliseconds of one evaluation; `cpu_ms` is this process's processor time, 0 where a GPU's clock was read."""
 
     wall_ms: float
     cpu_ms: float = 0.0
@@ -27,7 +27,7 @@ def cuda_clock(run: Callable[[], object]) -> Sample:
     """Time `run` between two events on the GPU's current stream; waits for what was queued before, and for its end."""
     import torch
 
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize()
     start.record()
     run()

@@ -99,10 +99,14 @@ def load_table(path: Path | str) -> Table:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
-            raise LatencyError(f"{file} has schema {content['schema']!r}, this version reads {SCHEMA}")
+            raise LatencyError(
+                f"{file} has schema {content['schema']!r}, this version reads {SCHEMA}"
+            )
         return _table(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise LatencyError(f"{file} is no latency table, or damaged: {type(error).__name__}: {error}") from None
+        raise LatencyError(
+            f"{file} is no latency table, or damaged: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _table(content: Mapping[str, Any]) -> Table:

@@ -45,7 +45,7 @@ class Target:
 
     @classmethod
     def of(cls, text: str, size: tuple[int, int] = (0, 0)) -> Target:
-        """Read "onnxruntime", "cuda" (eager there) or "onnxruntime,threads=2,batch=4"; LatencyError says what is wrong."""
+        """Read "onnxruntime", "cuda" (eager there) or "onnxruntime,threads=2,batch=4"; raises LatencyError."""
         known = {f.name: f.type for f in fields(cls) if f.name != "size"}
         given: dict[str, Any] = {}
         for i, part in enumerate(p.strip() for p in text.split(",")):
@@ -54,13 +54,19 @@ class Target:
                 given |= SHORT.get(name, {"runtime": name})
                 continue
             if not equals or name not in known:
-                raise LatencyError(f"target {text!r}: {part!r}: {suggest(name, known)}, each as name=value")
+                raise LatencyError(
+                    f"target {text!r}: {part!r}: {suggest(name, known)}, each as name=value"
+                )
             given[name] = _whole(text, name, value) if known[name] == "int" else value
         return cls(**given, size=size)
 
     def __str__(self) -> str:
         plain = Target()
-        shown = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in {"runtime", "size"})
+        shown = (
+            (f.name, getattr(self, f.name))
+            for f in fields(self)
+            if f.name not in {"runtime", "size"}
+        )
         return ",".join([self.runtime, *(f"{n}={v}" for n, v in shown if v != getattr(plain, n))])
 
     @property
@@ -103,7 +109,9 @@ class Conditions:
     def from_dict(cls, data: Mapping[str, Any]) -> Conditions:
         """Read what `to_dict` wrote; KeyError or TypeError where something is missing or odd."""
         target = Target(**{**data["target"], "size": tuple(data["target"]["size"])})
-        return cls(target=target, host=data["host"], versions=dict(data["versions"]), code=data["code"])
+        return cls(
+            target=target, host=data["host"], versions=dict(data["versions"]), code=data["code"]
+        )
 
 
 def default_target(size: tuple[int, int]) -> Target:
@@ -122,7 +130,7 @@ def host(target: Target) -> str:
 
 
 def versions(target: Target) -> dict[str, str]:
-    """Return the versions of PyTorch, which makes the network, and of the runtime; what is not installed is left out."""
+    """Return the versions of PyTorch and of the runtime; what is not installed is left out."""
     found: dict[str, str] = {}
     for name in ("torch", *RUNTIMES[target.runtime]):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -133,7 +141,10 @@ def versions(target: Target) -> dict[str, str]:
 def _flat(conditions: Conditions) -> dict[str, Any]:
     target = {f.name: getattr(conditions.target, f.name) for f in fields(Target)}
     target["size"] = "x".join(map(str, conditions.target.size))
-    rest = {"host": conditions.host, **{f"version of {n}": v for n, v in conditions.versions.items()}}
+    rest = {
+        "host": conditions.host,
+        **{f"version of {n}": v for n, v in conditions.versions.items()},
+    }
     return target | rest | {"version of the blocks' code": conditions.code}
 
 

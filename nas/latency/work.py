@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,37 +12,58 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from nas.node_cache import remembered
+
 if TYPE_CHECKING:
     from nas.leaf import Leaf
 
 CLASSES = (
-    "dense", "pointwise", "depthwise", "grouped", "matmul",
-    "folded", "elementwise", "resize", "pool", "reduce", "move", "other",
-)  # fmt: skip
+    *("dense", "pointwise", "depthwise", "grouped", "matmul"),
+    *("folded", "elementwise", "resize", "pool", "reduce", "move"),
+)
 """`folded` is what runtimes merge into the convolution before it: its batch norm, and one activation."""
 MULTIPLYING = CLASSES[:5]
+TERMS = (
+    slice(0, len(MULTIPLYING)),
+    slice(len(MULTIPLYING), len(MULTIPLYING) + len(CLASSES)),
+    slice(len(MULTIPLYING) + len(CLASSES), len(MULTIPLYING) + 2 * len(CLASSES)),
+)
+"""Where multiply-adds, traffic and calls stand in `Work.vector`."""
 
 aten = torch.ops.aten
-_ACTIVATIONS = {"relu", "hardtanh", "clamp", "clamp_min", "relu_", "hardtanh_", "sigmoid", "leaky_relu"}
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"}
-_NAMED = {
-    "resize": ("upsample", "grid_sampler", "_upsample"),
-    "pool": ("max_pool", "avg_pool", "_adaptive_avg_pool", "adaptive_"),
-    "reduce": ("mean", "sum", "amax", "var", "_softmax", "softmax", "argmax", "topk", "norm", "native_layer_norm", "native_group_norm"),
-    "move": ("cat", "clone", "copy", "_to_copy", "stack", "index", "gather", "constant_pad", "pixel_shuffle", "contiguous", "roll", "repeat"),
-    "elementwise": ("add", "mul", "sub", "div", "silu", "gelu", "hardswish", "hardsigmoid", "exp", "sigmoid", "relu", "tanh", "neg", "sqrt", "rsqrt", "pow", "maximum", "minimum", "where", "hardtanh", "clamp", "leaky", "elu", "native_batch_norm", "_native_batch_norm"),
-}  # fmt: skip
+_FOLDING = _NORMS | {"relu", "relu_", "hardtanh", "clamp", "clamp_min", "sigmoid", "leaky_relu"}
+_PREFIXES = {
+    "resize": ("upsample", "_upsample", "grid_sampler"),
+    "pool": ("max_pool", "avg_pool", "_adaptive", "adaptive"),
+    "reduce": ("mean", "sum", "amax", "var", "_softmax", "topk", "native_layer", "native_group"),
+    "move": ("cat", "clone", "copy", "stack", "index", "gather", "constant_pad", "roll", "repeat"),
+}
+"""Operations by the beginning of their name; whatever else makes a tensor of its own is elementwise."""
+_FREE = ("empty", "zeros", "ones", "arange", "full", "detach", "_to_copy")
 
 
+def _nothing() -> dict[str, int]:
+    return dict.fromkeys(CLASSES, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """Sums by class: `macs`, `bytes` read and written (fp32, batch 1), and `calls`."""
+    """Sums by class: multiply-adds, bytes read and written (fp32, one image), and calls."""
 
-    __slots__ = ("bytes", "calls", "macs")
+    macs: dict[str, int] = field(default_factory=_nothing)
+    bytes: dict[str, int] = field(default_factory=_nothing)
+    calls: dict[str, int] = field(default_factory=_nothing)
 
-    def __init__(self) -> None:
-        self.macs = dict.fromkeys(CLASSES, 0)
-        self.bytes = dict.fromkeys(CLASSES, 0)
-        self.calls = dict.fromkeys(CLASSES, 0)
+    def numbers(self) -> tuple[int, ...]:
+        """Return everything in order of `CLASSES`: multiply-adds, bytes, calls."""
+        return (*self.macs.values(), *self.bytes.values(), *self.calls.values())
+
+    def vector(self) -> list[float]:
+        """Return what time may grow with: GMACs, traffic in units of 100 MB, and tens of calls, by class."""
+        macs = [self.macs[name] / 1e9 for name in MULTIPLYING]
+        traffic = [self.bytes[name] / 1e8 for name in CLASSES]
+        return [*macs, *traffic, *(self.calls[name] / 10 for name in CLASSES)]
 
     def add(self, name: str, macs: int, traffic: int) -> None:
         """Add one operation of class `name`."""
@@ -51,13 +73,20 @@ class Work:
 
 
 def work_of(leaf: Leaf) -> Work:
-    """Run the leaf once on the meta device in eval mode, and return what it did."""
+    """Return what the leaf does, from a run on the meta device in eval mode, kept on disk."""
+    identity = (sorted(leaf.fields.items()), leaf.inputs, leaf.names)
+    numbers = iter(remembered(leaf.kind, identity, "work", lambda: _measure(leaf).numbers()))
+    return Work(*({name: next(numbers) for name in CLASSES} for _ in range(3)))
+
+
+def _measure(leaf: Leaf) -> Work:
     with torch.device("meta"):
         module = leaf.make().eval()
         inputs = [torch.empty(1, *shape) for shape in leaf.inputs]
     with torch.no_grad(), _Trace() as trace:
         leaf.call(module, inputs)
-    return trace.work
+    work: Work = trace.work
+    return work
 
 
 class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -77,7 +106,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__
         outputs = [t for t in _flat(out) if isinstance(t, Tensor)]
         inputs = [t for t in _flat(args) if isinstance(t, Tensor)]
-        if not outputs or name in {"empty", "zeros", "ones", "arange", "full", "detach"}:
+        if not outputs or not inputs or name.startswith(_FREE):
             return
         of = self._class(name, args, inputs)
         count = flop_registry.get(func.overloadpacket) if of in MULTIPLYING else None
@@ -91,10 +120,11 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _convolution(args)
         if name in {"mm", "bmm", "addmm", "baddbmm"} or "scaled_dot_product" in name:
             return "matmul"
-        if (name in _ACTIVATIONS or name in _NORMS) and inputs and id(inputs[0]) in self._open:
+        if name in _FOLDING and id(inputs[0]) in self._open:
             return "folded"
-        starts = ((of, s) for of, names in _NAMED.items() for s in names)
-        return next((of for of, s in starts if name.startswith(s)), "other")
+        return next(
+            (of for of, begins in _PREFIXES.items() if name.startswith(begins)), "elementwise"
+        )
 
 
 def _convolution(args: Any) -> str:

@@ -23,9 +23,9 @@ Profile = Callable[[int], Mapping[str, float]]
 class Session:
     """A network ready to run on one image batch that stays where the device wants it.
 
-    `run` starts one evaluation, `clock` times it to its end; `profile(runs)` gives the median milliseconds of every
-    leaf by its name, measured inside the running network; None where the runtime cannot say. `held` is let go by
-    `close`.
+    `run` starts one evaluation, `clock` times it to its end; `profile(runs)` gives the milliseconds of every leaf by
+    its name, the median over `runs` runs of the whole network; None where the runtime cannot say. `held` is let go
+    by `close`.
     """
 
     run: Callable[[], object]
@@ -45,8 +45,8 @@ class Session:
 class Runtime(Protocol):
     """Prepares a network for a target. Raises LatencyError where it is not installed, or cannot run it so."""
 
-    def __call__(self, network: nn.Module, target: Target, *, profiled: bool = False) -> Session:
-        """Return a session; one that is `profiled` may be slower, and is asked for `profile` only."""
+    def __call__(self, network: nn.Module, target: Target) -> Session:
+        """Return a session of the network, which may be changed (moved, cast) for it."""
         ...
 
 

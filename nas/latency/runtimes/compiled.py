@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from nas.latency.target import Target
 
 
-def session(network: nn.Module, target: Target, *, profiled: bool = False) -> Session:
-    """Return a session of the compiled network; compiles it, which takes seconds."""
-    if profiled:
-        raise LatencyError("a compiled network fuses across leaves: it cannot be timed leaf by leaf")
+def session(network: nn.Module, target: Target) -> Session:
+    """Return a session of the compiled network, which takes seconds to make; it fuses across leaves: no profile."""
     network, images = placed(network, target)
     held = set_threads(target.threads)
     mode = "reduce-overhead" if target.is_cuda else "default"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from nas.latency.clock import cpu_clock, cuda_clock
+from nas.latency.clock import cuda_clock
 from nas.latency.runtimes import Session
 from nas.network import Network
 
@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 WARM_UP = 3
 
 
-def session(network: nn.Module, target: Target, *, profiled: bool = False) -> Session:
+def session(network: nn.Module, target: Target) -> Session:
     """Return a session of the network itself."""
     network, images = placed(network, target)
-    if profiled:
-        return Session(run=lambda: None, profile=partial(_profile, network, images, target))
+    profile = partial(_profile, network, images, target)
     run = evaluation(network, images)
     if target.is_cuda:
-        return Session(run=_graph(run), clock=cuda_clock)
-    return Session(run=run, held=set_threads(target.threads))
+        return Session(run=_graph(run), clock=cuda_clock, profile=profile)
+    return Session(run=run, profile=profile, held=set_threads(target.threads))
 
 
 def placed(network: nn.Module, target: Target) -> tuple[nn.Module, Tensor]:
     """Return the network, for evaluation, and images, both where and as the target says."""
     dtype: torch.dtype = getattr(torch, target.dtype)
-    layout = torch.channels_last if target.memory_format == "channels_last" else torch.contiguous_format
+    layout = (
+        torch.channels_last if target.memory_format == "channels_last" else torch.contiguous_format
+    )
     images = torch.randn(target.batch, 3, *target.size, generator=torch.Generator().manual_seed(0))
     network = network.eval().requires_grad_(False)
     network = network.to(target.device, dtype, memory_format=layout)  # type: ignore[call-overload]
@@ -56,14 +57,14 @@ def evaluation(network: Callable[[Tensor], Any], images: Tensor) -> Callable[[],
 def set_threads(number: int) -> ExitStack:
     """Set PyTorch's number of threads until the stack is closed."""
     held = ExitStack()
-    held.callback(torch.set_num_threads, torch.get_numset_threads())
-    torch.set_numset_threads(number)
+    held.callback(torch.set_num_threads, torch.get_num_threads())
+    torch.set_num_threads(number)
     return held
 
 
 def _graph(run: Callable[[], object]) -> Callable[[], object]:
     """Record the kernels of `run` once, after the warm-up that a capture needs; return what replays them."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):
@@ -97,7 +98,7 @@ def _marks(target: Target) -> tuple[Callable[[], Any], Callable[[list[Any]], lis
         return time.perf_counter, lambda m: [1000 * (b - a) for a, b in _pairs(m)]
 
     def mark() -> Any:
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 

@@ -11,11 +11,13 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from nas.errors import LatencyError
@@ -32,39 +34,57 @@ WARM_UP = 3
 KERNEL = "_kernel_time"
 
 
-def session(network: nn.Module, target: Target, *, profiled: bool = False) -> Session:
+def session(network: nn.Module, target: Target) -> Session:
     """Return a session of the exported network. Raises LatencyError where it cannot be exported or run so."""
+    if target.dtype == "bfloat16":
+        raise LatencyError(f"target {target}: numpy has no bfloat16 to hand over; take float16")
     held = ExitStack()
     try:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="nas-onnx-")))
-        file, images = write(network, target, folder)
-        loaded = _load(file, target, profiled)
-        run = _bound(loaded, images, target)
+        images = write(network, target, folder / "network.onnx").numpy()
+        graph = _Graph(folder / "network.onnx", images, target)
+        run = _bound(graph.load(), graph)
     except BaseException:
         held.close()
         raise
-    if not profiled:
-        return Session(run=run, held=held)
     names = network.leaf_names if isinstance(network, Network) else ()
-    return Session(run=run, held=held, profile=partial(_profile, loaded, run, file, names))
+    return Session(run=run, held=held, profile=partial(_profile, graph, names))
 
 
-def write(network: nn.Module, target: Target, folder: Path) -> tuple[Path, torch.Tensor]:
-    """Export the network to `folder`/network.onnx, its size fixed; return the file and images (N, 3, H, W)."""
-    network, images = placed(network, target)
-    file = folder / "network.onnx"
+def write(network: nn.Module, target: Target, file: Path) -> torch.Tensor:
+    """Export the network with its size fixed and its batch free; return images (N, 3, H, W) for it, on the CPU."""
+    network, images = placed(network, replace(target, device="cpu"))
     example = images if len(images) > 1 else images.repeat(2, 1, 1, 1)
     find_format("onnx").write(network, example, file, dynamic=False, metadata={})
-    return file, images
+    return images
 
 
-def _load(file: Path, target: Target, profiled: bool) -> Any:
+@dataclass(frozen=True)
+class _Graph:
+    """An exported file, with images for it and the target to run it on."""
+
+    file: Path
+    images: NDArray[Any]
+    target: Target
+
+    @property
+    def optimised(self) -> Path:
+        """Where the runtime writes the graph that it really runs."""
+        return self.file.with_suffix(".optimised.onnx")
+
+    def load(self, profiled: bool = False) -> Any:
+        """Return the runtime's own session."""
+        return _load(self, profiled)
+
+
+def _load(graph: _Graph, profiled: bool) -> Any:
     try:
         import onnxruntime as ort
     except ImportError:
         raise LatencyError(
             'ONNX Runtime is not installed: pip install -c constraints.txt -e ".[onnx]"'
         ) from None
+    target = graph.target
     providers = _providers(ort, target)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = target.threads, 1
@@ -72,12 +92,14 @@ def _load(file: Path, target: Target, profiled: bool) -> Any:
     options.add_free_dimension_override_by_name("batch", target.batch)
     if profiled:
         options.enable_profiling = True
-        options.profile_file_prefix = str(file.with_name("profile"))
-        options.optimized_model_filepath = str(optimised(file))
+        options.profile_file_prefix = str(graph.file.with_name("profile"))
+        options.optimized_model_filepath = str(graph.optimised)
     try:
-        return ort.InferenceSession(str(file), options, providers=providers)
+        return ort.InferenceSession(str(graph.file), options, providers=providers)
     except Exception as error:  # the runtime's exceptions have no public root
-        raise LatencyError(f"ONNX Runtime does not take the network on {target}: {error}") from error
+        raise LatencyError(
+            f"ONNX Runtime does not take the network on {target}: {error}"
+        ) from error
 
 
 def _providers(ort: Any, target: Target) -> list[str]:
@@ -94,15 +116,14 @@ def _providers(ort: Any, target: Target) -> list[str]:
     return [wanted]
 
 
-def _bound(loaded: Any, images: torch.Tensor, target: Target) -> Callable[[], object]:
+def _bound(loaded: Any, graph: _Graph) -> Callable[[], object]:
     """Return what evaluates once, with input and output where the device has them: no copy is timed."""
     import onnxruntime as ort
 
-    place = ("cuda", torch.device(target.device).index or 0) if target.is_cuda else ("cpu", 0)
-    if target.dtype == "bfloat16":
-        raise LatencyError(f"target {target}: numpy has no bfloat16 to hand over; take float16")
+    device = torch.device(graph.target.device)
+    place = (device.type, device.index or 0)
     binding = loaded.io_binding()
-    binding.bind_ortvalue_input("image", ort.OrtValue.ortvalue_from_numpy(images.cpu().numpy(), *place))
+    binding.bind_ortvalue_input("image", ort.OrtValue.ortvalue_from_numpy(graph.images, *place))
     binding.bind_output("logits", *place)
 
     def run() -> None:
@@ -112,15 +133,10 @@ def _bound(loaded: Any, images: torch.Tensor, target: Target) -> Callable[[], ob
     return run
 
 
-def optimised(file: Path) -> Path:
-    """Where the runtime writes the graph that it really runs."""
-    return file.with_suffix(".optimised.onnx")
-
-
-def _profile(
-    loaded: Any, run: Callable[[], object], file: Path, leaves: tuple[str, ...], runs: int
-) -> Mapping[str, float]:
-    """Return the median milliseconds of each leaf's kernels, layout changes included. Ends the session's profiling."""
+def _profile(graph: _Graph, leaves: tuple[str, ...], runs: int) -> Mapping[str, float]:
+    """Return the milliseconds of each leaf's kernels, changes of layout included, from the runtime's profiler."""
+    loaded = graph.load(profiled=True)
+    run = _bound(loaded, graph)
     for _ in range(WARM_UP + runs):
         run()
     events = json.loads(Path(loaded.end_profiling()).read_text(encoding="utf-8"))
@@ -129,7 +145,7 @@ def _profile(
         if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
             node = (int(event["args"]["node_index"]), event["name"].removesuffix(KERNEL))
             taken[node].append(event["dur"] / 1000)
-    owner = owners(file, optimised(file), leaves)
+    owner = owners(graph.file, graph.optimised, leaves)
     sums = dict.fromkeys(leaves, 0.0)
     for (_, name), values in taken.items():
         if name in owner:
