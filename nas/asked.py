@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from nas.errors import DataError, LimitError, RunError, SpaceError
 from nas.language.decide import decide
 from nas.problem import Budget, Problem, make_problem
 from nas.recipe import Recipe
-from nas.run import Run, Settings
+from nas.run import LATENCY, Run, Settings
 from nas.space import Space
 
 OBJECTIVES = ("miou", "macs")
@@ -24,16 +24,18 @@ BUDGET = Budget(seconds=1800.0)
 class Asked:
     """What a person gave; None is "not said", so that a resumed run can tell what would differ.
 
-    `settings` holds what was said of the plain fields of `Settings`.
+    `latency_table` is the file to predict latency from; `settings` holds what was said of the plain fields of
+    `Settings`.
     """
 
     space: Space | None = None
     data: str | None = None
     objectives: tuple[str, ...] | None = None
-    limits: Mapping[str, str | int | None] = field(default_factory=dict)
+    limits: Mapping[str, str | float | None] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     recipe: Recipe | None = None
     size: tuple[int, int] | None = None
+    latency_table: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -56,8 +58,31 @@ def new_settings(asked: Asked) -> tuple[Settings, Space]:
         recipe=(asked.recipe or Recipe()).to_dict(),
         **{**asked.settings, "device": _device(asked.settings.get("device"))},
     )
+    settings = with_target(settings, asked.latency_table)
     check(settings, data)
     return settings, fitted(asked.space, settings)
+
+
+def with_target(settings: Settings, latency_table: str | None) -> Settings:
+    """Return the settings with the target that latency is of: as said, that of the table, or a default one.
+
+    Raises LimitError where a target or table is named, and latency neither limited nor an objective.
+    """
+    from nas.latency.table import load_table
+    from nas.latency.target import Target, default_target
+
+    if "latency" not in settings.problem.costs:
+        if settings.target is not None or latency_table is not None:
+            raise LimitError(
+                "a target or a latency table, but latency is neither limited (--max-latency) nor an objective"
+                " (--objective latency); ask for one of them, or leave the target out"
+            )
+        return settings
+    if settings.target is not None:
+        return replace(settings, target=str(Target.of(settings.target, settings.size)))
+    if latency_table is not None:
+        return replace(settings, target=str(load_table(latency_table).target))
+    return replace(settings, target=str(default_target(settings.size)))
 
 
 def check(settings: Settings, data: Any) -> None:
@@ -134,9 +159,11 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
         given["limits"] = (dict(old.problem.limits.items()), dict(parsed.items()))
     if asked.recipe is not None:
         given |= _recipe_differences(old.recipe, asked.recipe.to_dict())
+    if asked.latency_table is not None:
+        given["latency table"] = (f"its own, {LATENCY}", asked.latency_table)
     if asked.size is not None:
         given["size"] = (old.size, tuple(asked.size))
-    fixed = ("strategy", "evaluator", "executor", "split", "seed", "plugins")
+    fixed = ("strategy", "evaluator", "executor", "split", "seed", "target", "plugins")
     given |= {k: (getattr(old, k), asked.settings[k]) for k in fixed if k in asked.settings}
     return [
         f"{name}: the run has {has}, asked for {wants}"

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from nas.record import TrialRecord
 
 SCHEMA = 1
+LATENCY = "latency.json"
 Ended = Literal["", "budget", "used up", "stalled", "interrupted", "failing", "dry run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that was asked of a search, defaults resolved. `split` None: a held-back part of the training split."""
+    """All that was asked of a search, defaults resolved.
+
+    `split` None is a held-back part of the training split; `target` is what latency is of, None where nobody asked.
+    """
 
     space: str
     space_digest: str
@@ -47,6 +51,7 @@ class Settings:
     split: str | None = None
     seed: int = 0
     device: str = "cpu"
+    target: str | None = None
     stall: int | None = None
     start_from: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
@@ -68,6 +73,7 @@ class Settings:
             "split": self.split,
             "seed": self.seed,
             "device": self.device,
+            "target": self.target,
             "stall": self.stall,
             "start_from": list(self.start_from),
             "plugins": list(self.plugins),
@@ -90,6 +96,7 @@ class Settings:
             problem=problem,
             start_from=tuple(data["start_from"]),
             plugins=tuple(data["plugins"]),
+            target=data.get("target"),
             **{name: data[name] for name in same},
         )
 
@@ -156,6 +163,11 @@ class Run:
     def space_file(self) -> Path:
         """The space as it was searched, with everything that it is built on."""
         return self.folder / "space.yaml"
+
+    @property
+    def latency_table(self) -> Path:
+        """What latency is predicted from, where the search asked for it."""
+        return self.folder / LATENCY
 
     @property
     def resume_command(self) -> str:

@@ -19,7 +19,11 @@ RUNTIMES: dict[str, tuple[str, ...]] = {
     "tensorrt": ("tensorrt", "onnxruntime-gpu"),
 }
 """Runtimes by name, with the distributions whose versions a measurement depends on, beside PyTorch."""
-SHORT = {"cpu": {"runtime": "eager"}, "cuda": {"runtime": "eager", "device": "cuda"}}
+SHORT = {
+    "cpu": {"runtime": "eager"},
+    "cuda": {"runtime": "eager", "device": "cuda"},
+    "tensorrt": {"runtime": "tensorrt", "device": "cuda"},
+}
 Dtype = Literal["float32", "float16", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 

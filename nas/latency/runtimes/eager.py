@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from nas.errors import LatencyError
 from nas.latency.clock import cuda_clock
 from nas.latency.runtimes import Session
 from nas.network import Network
@@ -34,6 +35,8 @@ def session(network: nn.Module, target: Target) -> Session:
 
 def placed(network: nn.Module, target: Target) -> tuple[nn.Module, Tensor]:
     """Return the network, for evaluation, and images, both where and as the target says."""
+    if target.is_cuda and not torch.cuda.is_available():
+        raise LatencyError(f"target {target}: this machine has no GPU that PyTorch can use")
     dtype: torch.dtype = getattr(torch, target.dtype)
     layout = (
         torch.channels_last if target.memory_format == "channels_last" else torch.contiguous_format
