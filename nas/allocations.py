@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.scratch import Rule, laid_out
+
+aten = torch.ops.aten
 
 
 class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -20,6 +24,7 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Under any such mode autograd adds gradients that meet into a new tensor. It otherwise adds into the first where
     nobody else holds that, so a sum made by `backward` counts beside its terms only if the first outlives it.
+    Attention runs in one kernel, as on CPUs and GPUs; the meta device would write down all of its scores.
     """
 
     def __init__(self, scratch: Mapping[Any, Rule]) -> None:
@@ -29,6 +34,16 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._scratch = scratch
         self._alive: dict[int, Any] = {}
         self._sum: tuple[Any, int] | None = None
+        self._attention = _FusedAttention()
+
+    def __enter__(self) -> Self:
+        self._attention.__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        self._attention.__exit__(*raised)  # type: ignore[no-untyped-call]
 
     def hold(self, tensor: Tensor) -> None:
         """Count a tensor that was made outside, until its storage goes."""
@@ -46,7 +61,7 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._follow(tensor)
         rule = self._scratch.get(func)
         peak = self.held + (rule(args, made) if rule is not None else 0)
-        if func is torch.ops.aten.add.Tensor and _in_backward():
+        if func is aten.add.Tensor and _in_backward():
             self._sum = (weakref.ref(args[0].untyped_storage()), peak)
         else:
             self.most = max(self.most, peak)
@@ -71,6 +86,29 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         self._alive[key] = weakref.ref(storage, forget)
         self.held += size
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Takes scaled dot-product attention to a kernel of its own wherever a CPU would."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and len(args) == 3 and _fuses(*args, **kwargs):
+            known = {name: kwargs.get(name) for name in ("attn_mask", "scale")}
+            causal = kwargs.get("is_causal", False)
+            return aten._scaled_dot_product_flash_attention_for_cpu(*args, 0.0, causal, **known)[0]  # noqa: SLF001
+        return func(*args, **kwargs)
+
+
+def _fuses(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> bool:
+    """Say whether attention has a kernel: for (N, heads, length, depth) of one depth, that innermost in memory.
+
+    It has none for dropout, nor for heads that share keys.
+    """
+    inputs = (query, key, value)
+    fits = all(t.dim() == 4 and t.stride(3) == 1 for t in inputs)
+    alike = fits and len({(t.shape[1], t.shape[3]) for t in inputs}) == 1
+    return alike and not options.get("dropout_p") and not options.get("enable_gqa")
 
 
 def storage_key(tensor: Tensor) -> int:

@@ -96,9 +96,16 @@ def _convolution_on_cpu(args: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     if x.dim() != 4 or _is_pointwise(weight):
         return copies
     if _without_onednn(x, weight, groups):
-        return copies + weight[0].numel() * y.nbytes // y.shape[1]
+        small = (
+            x if args[6] else y
+        )  # a transposed convolution unfolds what it reads, others what they write
+        return copies + weight[0].numel() * small.nbytes // small.shape[1]
     if _layout(x, weight):
         return copies + weight.nbytes
+    if (
+        args[6] and groups == 1
+    ):  # transposed: the gradient of a convolution, in oneDNN's layout and as it is
+        return 2 * _blocked(y)
     return max(_blocked_input(x, groups) + _blocked(y) + weight.nbytes - y.nbytes, _blocked(y))
 
 
@@ -144,11 +151,31 @@ def _resize_on_cpu(args: Sequence[Any], outputs: Sequence[Tensor]) -> int:
     return int(y.nbytes + args[0].nbytes)
 
 
+def _attention_on_cpu(args: Sequence[Any], _: Sequence[Tensor]) -> int:
+    rows, columns = _scores_at_once(args[0], args[1])
+    depth: int = args[0].shape[3]
+    return 4 * rows * (columns + depth + 2)
+
+
+def _attention_backward_on_cpu(args: Sequence[Any], _: Sequence[Tensor]) -> int:
+    query: Tensor = args[1]
+    rows, columns = _scores_at_once(query, args[2])
+    return 2 * 4 * rows * columns + query.nbytes
+
+
+def _scores_at_once(query: Tensor, key: Tensor) -> tuple[int, int]:
+    """Return how many queries and keys the flash kernel takes in one block."""
+    length = query.shape[2]
+    rows = 256 if length >= 768 else 64 if length >= 192 else 32
+    return min(rows, length), min(512, key.shape[2])
+
+
 EVERYWHERE: Mapping[Any, Rule] = {
     aten.convolution.default: _convolution_copies,
     aten.convolution_backward.default: _gradient_copies,
     aten._log_softmax.default: _inputs_made_contiguous(1),  # noqa: SLF001 - the name of the operator
     aten._softmax.default: _inputs_made_contiguous(1),  # noqa: SLF001
+    aten._safe_softmax.default: lambda args, _: args[0].numel(),  # noqa: SLF001 - which scores are minus infinity
     aten.native_layer_norm.default: _inputs_made_contiguous(1),
     aten.native_layer_norm_backward.default: _inputs_made_contiguous(2),
 }
@@ -159,6 +186,8 @@ CPU: Mapping[Any, Rule] = {
         args[1].nbytes
     ),  # makes its output twice
     aten.upsample_bilinear2d.default: _resize_on_cpu,
+    aten._scaled_dot_product_flash_attention_for_cpu.default: _attention_on_cpu,  # noqa: SLF001
+    aten._scaled_dot_product_flash_attention_for_cpu_backward.default: _attention_backward_on_cpu,  # noqa: SLF001
 }
 
 

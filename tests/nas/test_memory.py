@@ -85,11 +85,40 @@ class Scale(Relu):
         return x * self.weight
 
 
+class Attend(Relu):
+    """Attention of every pixel to every other, whose scores are 200 maps where they are written down."""
+
+    def pixels(self, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2)[:, None].contiguous()
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = self.pixels(x)
+        mixed = nn.functional.scaled_dot_product_attention(pixels, pixels, pixels)
+        return mixed[:, 0].transpose(1, 2).reshape(x.shape)
+
+
+class AttendWritten(Attend):
+    """The same in a layout that the fused kernel does not take."""
+
+    def pixels(self, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2)[:, None]
+
+
+class UpAndDown(Relu):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.up = nn.ConvTranspose2d(channels, 24, 2, 2)
+        self.down = nn.Conv2d(24, channels, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.up(x))  # type: ignore[no-any-return]
+
+
 @pytest.fixture
 def wired(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry whose root wires leaves as its tree says: {name: [kind, input, ...]}; "x" is the image."""
     monkeypatch.setattr(registry, "KINDS", {})
-    for leaf in (Sum, Relu, Same, View, Cut, Busy, Scale):
+    for leaf in (Sum, Relu, Same, View, Cut, Busy, Scale, Attend, AttendWritten, UpAndDown):
         kind(leaf.__name__.lower(), "cell")(leaf)
 
     @kind("network", "root")
@@ -170,6 +199,17 @@ def test_what_backward_keeps_can_be_counted_by_hand(
     seen = cpu_peak(training(network, SIZE, Total(), recipe))  # type: ignore[arg-type]
     target = 8 * SIZE[0] * SIZE[1]
     assert counted == seen - target == MAP * maps + 4 * numbers
+
+
+@pytest.mark.usefixtures("wired")
+@pytest.mark.parametrize("block", ["attend", "attendwritten", "upanddown"])
+def test_kernels_that_no_space_has_yet_hold_what_was_counted(block: str) -> None:
+    plan = planned(w=["scale", "x"], a=[block, "w"], b=["relu", "a"])
+    network, recipe = Network(plan), Recipe(batch=2, channels_last=False)
+    seen = cpu_peak(evaluation(network, SIZE, False))
+    assert peak_inference(plan) == pytest.approx(seen, rel=PROMISED)
+    seen = cpu_peak(training(network, SIZE, Total(), recipe)) - 2 * 8 * SIZE[0] * SIZE[1]  # type: ignore[arg-type]
+    assert peak_training(plan, Total(), recipe) == pytest.approx(seen, rel=PROMISED)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
