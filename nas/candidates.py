@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from nas import strategies
-from nas.choosers import random_chooser
+from nas.architecture import Architecture
+from nas.draws import Drawer
 from nas.errors import PlanError
-from nas.language.decide import decide
-from nas.problem import Limits
+from nas.record import IN_TRAINING
 from nas.resolve import closed
-from nas.units import show_cost
+from nas.unseen import LISTED, Unseen
 
 if TYPE_CHECKING:
-    from nas.architecture import Architecture
     from nas.cost import Counted, Counter
     from nas.record import Record, TrialRecord
     from nas.run import Settings
     from nas.space import Space
 
 PATIENCE = 20
-"""Draws in a row that bring nothing to train before an unseen architecture is put in the strategy's place."""
+"""Draws in a row that give networks known already before an unseen one is put in the strategy's place."""
 PATIENCE_COUNTED = 3
 """The same in a space that is counted out: there, few are left when a strategy repeats itself."""
-COUNTED = {500: PATIENCE_COUNTED, 10_000: PATIENCE}
+COUNTED = {500: PATIENCE_COUNTED, LISTED: PATIENCE}
 """Spaces up to a size are counted out once so many draws in a row brought nothing: then it is known what is left."""
-DRAWS = 1_000
-"""Random draws in a row, all refused or known, after which a large space counts as used up."""
+TIGHT = ((44, 0), (64, 1), (81, 2))
+"""Limits are tight where at most so many of the strategy's last proposals kept them: (proposals, kept).
+
+Where a tenth of all proposals keeps them, each of these happens once in a hundred times.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +45,27 @@ class Candidate:
     architecture: Architecture
     counted: Counted
     costs: Mapping[str, float]
+    repaired_from: int | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What is known before training, as attributes of the trial."""
+        repaired = {} if self.repaired_from is None else {"repaired_from": self.repaired_from}
         return {
             "architecture_id": self.architecture.id,
             "architecture": self.architecture.text,
             "digest": self.counted.digest,
             **self.costs,
+            **repaired,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """What is tried in the strategy's place: its parameters, and the refused trial that it was repaired from."""
+
+    params: Mapping[str, Any]
+    repaired_from: int | None = None
 
 
 class Candidates:
@@ -66,36 +79,41 @@ class Candidates:
         self._record = record
         self._counter = counter
         self._strategy = strategies.find(settings.strategy)
-        self._all: dict[str, Architecture] | None = None
-        self._known = {t.digest: t for t in record.trials if _is_known(t)}
+        self._known = {t.digest: t.number for t in record.trials if _is_known(t)}
+        self._unseen = Unseen(Drawer(space, counter), self._limits, self._known.__contains__)
         self._idle, self._longest = _idle(record.trials)
         self._size = space.size()
-        self.used_up = ""
+
+    @property
+    def used_up(self) -> str:
+        """Why there is nothing left to propose; "" as long as there is."""
+        return self._unseen.used_up
 
     def propose(self) -> Candidate | TrialRecord | None:
         """Ask once; return what is to be trained, or the record of what need not be; None where `used_up` says why."""
         number = self._record.next_number
-        fixed: dict[str, Any] | None = None
+        substitute: Substitute | None = None
         if number == len(self._record.trials):
-            self._check_left()
-            patience = PATIENCE if self._all is None else PATIENCE_COUNTED
-            if self._idle >= patience and not self.used_up:
-                fixed = self._unseen(number)
+            substitute = self._substitute(number)
             if self.used_up:
                 return None
         sampler = self._strategy(derive_seed(self._settings.seed, number, "strategy"))
-        trial = self._record.ask(sampler, fixed)
-        judged = self._judge(trial)
-        self._idle = 0 if isinstance(judged, Candidate) else self._idle + 1
+        trial = self._record.ask(sampler, substitute.params if substitute else None)
+        judged = self._judge(trial, substitute.repaired_from if substitute else None)
+        if isinstance(judged, Candidate):
+            self._known[judged.counted.digest] = number
+            self._idle = 0
+        elif not is_refused(judged):
+            self._idle += 1
         self._longest = max(self._longest, self._idle)
         return judged
 
     def learn(self, trial: TrialRecord) -> None:
         """Remember how a network ended, for the next time that it comes up."""
-        if _is_known(trial):
-            self._known[trial.digest] = trial
+        if not _is_known(trial) and self._known.get(trial.digest) == trial.number:
+            del self._known[trial.digest]
 
-    def _judge(self, trial: optuna.Trial) -> Candidate | TrialRecord:
+    def _judge(self, trial: optuna.Trial, repaired_from: int | None) -> Candidate | TrialRecord:
         architecture = closed(self._space, strategies.chooser(trial))
         try:
             counted = self._counter.count(architecture)
@@ -104,7 +122,7 @@ class Candidates:
                 trial, {"builds": 1.0}, _facts(architecture) | {"reason": f"refused: {error}"}
             )
         costs = counted.costs(self._costs)
-        candidate = Candidate(trial, architecture, counted, costs)
+        candidate = Candidate(trial, architecture, counted, costs, repaired_from)
         broken = self._limits.broken(costs)
         excess = self._limits.excess(costs)
         if broken:
@@ -112,7 +130,7 @@ class Candidates:
             return self._refuse(trial, excess, candidate.facts | reason)
         _constrain(trial, excess)
         if counted.digest in self._known:
-            return self._repeat(candidate, self._known[counted.digest])
+            return self._repeat(candidate, self._record.trials[self._known[counted.digest]])
         return candidate
 
     def _refuse(
@@ -127,80 +145,48 @@ class Candidates:
             "duplicate_of": earlier.number,
             "reason": f"duplicate of {earlier.number}",
         }
-        if earlier.outcome != "complete":
-            return self._record.finish(
-                candidate.trial.number, "failed", facts | {"error": earlier.error}
-            )
-        values = list(earlier.values.values())
-        return self._record.finish(
-            candidate.trial.number, "duplicate", facts | {"metrics": earlier.metrics}, values
-        )
+        number = candidate.trial.number
+        if earlier.outcome == "complete":
+            known = facts | {"metrics": earlier.metrics}
+            return self._record.finish(number, "duplicate", known, list(earlier.values.values()))
+        if earlier.outcome == "failed":
+            return self._record.finish(number, "failed", facts | {"error": earlier.error})
+        training = {"reason": f"{IN_TRAINING} as trial {earlier.number}"}
+        return self._record.finish(number, "duplicate", facts | training)
 
-    def _unseen(self, number: int) -> dict[str, Any] | None:
-        """Return the parameters of a random network that fits and is not known; sets `used_up` where there is none."""
-        rng = random.Random(derive_seed(self._settings.seed, number, "unseen"))
-        found = self._draw(rng) if self._all is None else rng.choice(self._left(self._all))
-        if found is None:
-            return None
-        return strategies.parameters(self._space, decide(self._space, found))
-
-    def _check_left(self) -> None:
-        """Set `used_up` where the space has been counted out and nothing is left of it."""
-        if self._all is None and any(
-            self._size <= size and self._longest >= n for size, n in COUNTED.items()
-        ):
-            self._all = self.enumerate()
-        if self._all == {}:
-            self.used_up = (
-                f"no network of the space fits the limits ({_caps(self._limits)}); raise a limit"
-            )
-        elif self._all is not None and not self._left(self._all):
-            self.used_up = f"the space is used up: {len(self._all)} networks of it fit the limits, and all are scored"
-
-    def _left(self, networks: Mapping[str, Architecture]) -> list[Architecture]:
-        return [a for digest, a in networks.items() if digest not in self._known]
-
-    def enumerate(self) -> dict[str, Architecture]:
-        """Return every network of the space that fits the limits, by digest."""
-        found: dict[str, Architecture] = {}
-        for architecture in self._space.enumerate():
-            digest = self._fitting(architecture)
-            if digest is not None:
-                found.setdefault(digest, architecture)
-        return found
-
-    def _draw(self, rng: random.Random) -> Architecture | None:
-        smallest: dict[str, float] = {}
-        fitting = 0
-        for architecture in self._draws(rng):
-            counted = self._count(architecture)
-            if counted is None:
-                continue
-            costs = counted.costs(self._costs)
-            smallest = {name: min(cost, smallest.get(name, cost)) for name, cost in costs.items()}
-            if self._limits.broken(costs):
-                continue
-            fitting += 1
-            if counted.digest not in self._known:
-                return architecture
-        self.used_up = _tight(self._limits, fitting, smallest)
+    def _substitute(self, number: int) -> Substitute | None:
+        """Return what is to be tried in the strategy's place, if anything; `used_up` says where nothing is left."""
+        trials = self._record.trials
+        tight, counted_out = is_tight(trials), self._is_counted_out
+        if counted_out and not self._unseen.left():
+            return self._other(number, rarely_fit=tight)
+        if tight and is_refused(trials[-1]) and trials[-1].repaired_from is None:
+            return self._repaired(number, trials[-1])
+        if self._idle >= (PATIENCE_COUNTED if counted_out else PATIENCE):
+            return self._other(number, rarely_fit=tight)
         return None
 
-    def _draws(self, rng: random.Random) -> Iterator[Architecture]:
-        for _ in range(DRAWS):
-            yield closed(self._space, random_chooser(rng))
+    def _repaired(self, number: int, refused: TrialRecord) -> Substitute | None:
+        rng = Random(derive_seed(self._settings.seed, number, "repair"))
+        found = self._unseen.repaired(Architecture(refused.architecture), rng)
+        if found is None:
+            return self._other(number, rarely_fit=True)
+        return Substitute(strategies.parameters(self._space, found.taken), refused.number)
 
-    def _count(self, architecture: Architecture) -> Counted | None:
-        try:
-            return self._counter.count(architecture)
-        except PlanError:
+    def _other(self, number: int, *, rarely_fit: bool) -> Substitute | None:
+        rng = Random(derive_seed(self._settings.seed, number, "unseen"))
+        if self._is_counted_out:
+            found = self._unseen.any_left(rng)
+        else:
+            known = [t.architecture for t in self._record.trials if _is_known(t)]
+            found = self._unseen.other(known, rng, rarely_fit=rarely_fit)
+        if found is None:
             return None
+        return Substitute(strategies.parameters(self._space, found.taken))
 
-    def _fitting(self, architecture: Architecture) -> str | None:
-        counted = self._count(architecture)
-        if counted is None or self._limits.broken(counted.costs(self._costs)):
-            return None
-        return counted.digest
+    @property
+    def _is_counted_out(self) -> bool:
+        return any(self._size <= size and self._longest >= n for size, n in COUNTED.items())
 
 
 def derive_seed(run_seed: int, number: int, use: str) -> int:
@@ -225,25 +211,30 @@ def _is_known(trial: TrialRecord) -> bool:
     return trial.counts and trial.digest != ""
 
 
-def _idle(trials: list[TrialRecord]) -> tuple[int, int]:
-    """Return how many trials in a row brought nothing to train: now, and at most. A resumed run goes on from both."""
+def is_refused(trial: TrialRecord) -> bool:
+    """Return whether a trial broke a limit; one that cannot be built has no costs."""
+    return trial.outcome == "refused" and trial.digest != ""
+
+
+def is_tight(trials: Sequence[TrialRecord]) -> bool:
+    """Return whether the strategy's own proposals have rarely kept the limits of late."""
+    most = max(number for number, _ in TIGHT)
+    kept: list[bool] = []
+    for trial in reversed(trials):
+        if trial.digest and trial.repaired_from is None and not trial.start_from:
+            kept.append(not is_refused(trial))
+        if len(kept) == most:
+            break
+    return any(len(kept) >= number and sum(kept[:number]) <= few for number, few in TIGHT)
+
+
+def _idle(trials: Sequence[TrialRecord]) -> tuple[int, int]:
+    """Return how many trials in a row gave known networks: now, and at most. A resumed run goes on from both."""
     idle = longest = 0
     for trial in trials:
-        went_out = trial.counts or trial.outcome in {"stopped", "running", "waiting"}
-        idle = 0 if went_out else idle + 1
+        if trial.counts or trial.outcome in {"stopped", "running", "waiting"}:
+            idle = 0
+        elif not is_refused(trial):
+            idle += 1
         longest = max(longest, idle)
     return idle, longest
-
-
-def _tight(limits: Limits, fitting: int, smallest: Mapping[str, float]) -> str:
-    """Say why nothing new was found in `DRAWS` random draws."""
-    if fitting:
-        return f"the space is used up: of {DRAWS} random architectures {fitting} fit the limits, and all are scored"
-    return f"none of {DRAWS} random architectures fits the limits ({_caps(limits, smallest)}); raise a limit"
-
-
-def _caps(limits: Limits, smallest: Mapping[str, float] | None = None) -> str:
-    """Return the limits as text, each with the smallest cost that was seen."""
-    seen = {n: f", smallest seen {show_cost(n, cost)}" for n, cost in (smallest or {}).items()}
-    caps = [f"{n} <= {show_cost(n, cap)}{seen.get(n, '')}" for n, cap in limits.items()]
-    return "; ".join(caps) or "none can be built"

@@ -1,4 +1,4 @@
-"""Architectures of a space with the decisions behind them and what they cost: what the pre-flight looks at."""
+"""Architectures of a space with the decisions behind them and what they cost; and how to change them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from nas.architecture import Architecture
 from nas.cost import Counted, Counter
 from nas.errors import PlanError
+from nas.problem import Limits
 from nas.resolve import closed
 from nas.space import Space
 
 Fallback = Callable[[str, Sequence[Any]], int]
-PASSES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,16 @@ class Drawn:
     def cost(self, name: str) -> float:
         """Return the cost called `name`, one of `nas.units.COSTS`."""
         return self.counted.cost(name)
+
+    def excess(self, limits: Limits) -> float:
+        """Return by how much costs are over their limits, as shares of the limits, added up; 0 within all of them."""
+        costs = self.counted.costs(dict(limits.items()))
+        return sum(max(0.0, over) for over in limits.excess(costs).values())
+
+    @property
+    def taken(self) -> dict[str, int]:
+        """The index of the option taken, by path."""
+        return {path: decision.taken for path, decision in self.decisions.items()}
 
 
 @dataclass(slots=True)
@@ -72,27 +82,16 @@ class Drawer:
 
     def flipped(self, drawn: Drawn, path: str, index: int, otherwise: Fallback) -> Drawn | None:
         """Return the architecture with only the decision at `path` changed; new decisions below are `otherwise`."""
-        forced = {p: d.taken for p, d in drawn.decisions.items()}
-        return self.draw({**forced, path: index}, otherwise)
+        return self.draw({**drawn.taken, path: index}, otherwise)
 
-    def descend(self, start: Drawn, size: Callable[[Drawn], float]) -> Drawn:
-        """Change one decision after another for the better until none helps: small, if not the smallest."""
-        best = start
-        for _ in range(PASSES):
-            before = best
-            for path in list(best.decisions):
-                best = self._best_at(best, path, size)
-            if best is before:
-                return best
-        return best
+    def redrawn(self, drawn: Drawn, share: float, rng: Random) -> Drawn | None:
+        """Decide each question anew with chance `share`, and new ones at random; None where it does not fit.
 
-    def _best_at(self, drawn: Drawn, path: str, size: Callable[[Drawn], float]) -> Drawn:
-        decision = drawn.decisions.get(path)
-        if decision is None:
-            return drawn
-        others = (i for i in range(len(decision.options)) if i != decision.taken)
-        found = [f for i in others if (f := self.flipped(drawn, path, i, first)) is not None]
-        return min([drawn, *found], key=size)
+        Architectures drawn at random stay so: each question's options are as likely afterwards as before, whatever
+        the number of questions, so from x to y is as frequent as from y to x among random architectures.
+        """
+        forced = {p: d.taken for p, d in drawn.decisions.items() if rng.random() >= share}
+        return self.draw(forced, at_random(rng))
 
 
 def at_random(rng: Random) -> Fallback:

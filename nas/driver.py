@@ -126,6 +126,7 @@ class Driver:
             seconds_used=self._clock.used,
             counts=standing.counts,
             counted=standing.counted,
+            repaired=standing.repaired,
             best=standing.best,
             front=standing.front,
             running=dict(self._running),
@@ -293,6 +294,7 @@ class Driver:
             reason=trial.reason,
             values=dict(trial.values),
             seconds=trial.seconds,
+            repaired_from=trial.repaired_from,
         )
         self._progress.ended(self.view, trial)
 

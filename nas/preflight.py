@@ -12,18 +12,20 @@ from nas import errors
 from nas.alike import Alike, find_alike
 from nas.choosers import cover
 from nas.cost import Counter
+from nas.descent import Descent, within_reach
 from nas.draws import Drawer, Drawn, first, last
-from nas.errors import LimitError, TrainingError
+from nas.errors import TrainingError
 from nas.executors import Executor, Job, Result
 from nas.problem import Budget, Limits, Problem, show_seconds
 from nas.recipe import Recipe
 from nas.space import Space
+from nas.tightness import tightness
 from nas.units import show_cost, show_count
 
 DRAWS = 1000
 RANDOM_PROBES = 3
-RARE = 0.02
-"""Share of random architectures within the limits below which a search spends its time refusing."""
+REPAIRED = 0.1
+"""Share of random architectures within the limits below which a search repairs what its strategy proposes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Preflight:
     """What is known before the budget starts.
 
     `smallest` and `largest` are the least and most of each cost seen, `within` how many of `drawn` random
-    architectures keep the limits, `networks` how many different networks were among them.
+    architectures keep the limits, `networks` how many different networks were among them. `share` is the share of
+    random architectures within the limits, and `rarity` says it in words where it had to be estimated.
     """
 
     options: int
@@ -61,11 +64,8 @@ class Preflight:
     probes: tuple[Probe, ...]
     limits: Limits
     budget: Budget
-
-    @property
-    def share(self) -> float:
-        """Share of random architectures within the limits."""
-        return self.within / self.drawn if self.drawn else 0.0
+    share: float = 1.0
+    rarity: str = ""
 
     @property
     def trial_seconds(self) -> float:
@@ -89,9 +89,9 @@ class Preflight:
         if self.broken:
             number = f"{len(self.broken)} of {self.drawn} random architectures do not fit together"
             found.append(f"{number} and will be refused, e.g. {self.broken[0]}")
-        if self.share < RARE:
-            number = f"only {self.within} of {self.drawn} random architectures"
-            found.append(f"{number} are within the limits: raise a limit, or narrow the space")
+        if self.rarity:
+            kept = f"random architectures keeps the limits ({self._caps})"
+            found.append(f"{self.rarity} {kept}: proposals are repaired")
         found += [
             f"the {p.role} network ({p.architecture_id}) failed: {p.error}"
             for p in self.probes
@@ -105,19 +105,25 @@ class Preflight:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        derived = {"share": self.share, "trial_seconds": self.trial_seconds, "trials": self.trials}
+        derived = {"trial_seconds": self.trial_seconds, "trials": self.trials}
         return asdict(self) | derived | {"warnings": self.warnings()}
 
     def report(self) -> str:
         """Return it as lines of text."""
         return "\n".join([*self._lines(), *(f"warning: {w}" for w in self.warnings())])
 
+    @property
+    def _caps(self) -> str:
+        caps = self.limits.items()
+        return ", ".join(f"{name} at most {show_cost(name, cap)}" for name, cap in caps)
+
     def _lines(self) -> Iterator[str]:
         yield f"{self.options} options planned; {self.networks} different networks in {self.drawn} random architectures"
-        limits = ", ".join(
-            f"{name} at most {show_cost(name, cap)}" for name, cap in self.limits.items()
-        )
-        yield f"within the limits ({limits}): {self.share:.1%}" if limits else "no limits on costs"
+        repaired = "; proposals are repaired" if self.share < REPAIRED else ""
+        if not self._caps:
+            yield "no limits on costs"
+        elif not self.rarity:
+            yield f"within the limits ({self._caps}): {self.share:.1%}{repaired}"
         for name, least in self.smallest.items():
             yield f"{name}: {show_cost(name, least)} to {show_cost(name, self.largest[name])} seen"
         for probe in self.probes:
@@ -137,18 +143,20 @@ def preflight(
     job: Job,
     executor: Executor,
     *,
+    counter: Counter | None = None,
     seed: int = 0,
     draws: int = DRAWS,
     say: Callable[[str], None] = lambda _: None,
 ) -> Preflight:
     """Check the space, the limits and the data, and time a few networks in the executor's worker.
 
-    `job` is any job of the search, with its data, size, recipe and device; its architecture does not matter. Raises
-    PlanError for an option that fits nowhere, LimitError where no architecture is seen within the limits, DataError
+    `job` is any job of the search, with its data, size, recipe and device; its architecture does not matter. `counter`
+    counts costs, by default those that need no measurements. Raises
+    PlanError for an option that fits nowhere, LimitError where no architecture is within the limits, DataError
     for broken data, and TrainingError where no network takes a step.
     """
     rng = Random(seed)
-    drawer = Drawer(space, Counter(job.size))
+    drawer = Drawer(space, counter or Counter(job.size))
     say("planning every option of the space")
     covers = [d for c in cover(space) if (d := drawer.draw(c, first)) is not None]
     drawer.broken.clear()
@@ -157,15 +165,17 @@ def preflight(
     alike = find_alike(drawer, [*covers, *drawn], rng)
     ends = [d for o in (first, last) if (d := drawer.draw({}, o)) is not None]
     seen = [*covers, *drawn, *ends]
-    seen += [drawer.descend(min(seen, key=_size_of(n)), _size_of(n)) for n in problem.costs]
-    within = within_limits(drawer, seen, problem.limits)
-    chosen = _chosen(within, drawn, rng)
+    seen += [_smallest(drawer, seen, name) for name in problem.costs]
+    seen.append(within_reach(drawer, problem.limits, seen, rng))
+    tight = tightness(drawer, problem.limits, drawn, rng, draws=draws)
+    within = [d for d in (*seen, *tight.within) if d.excess(problem.limits) <= 0.0]
+    chosen = _chosen(within, tight.within, rng)
     say(f"running a step of {len(chosen)} networks")
     return Preflight(
         options=sum(1 for _ in space.options()),
         alike=tuple(alike),
         drawn=draws,
-        within=sum(1 for d in drawn if not _excess(d, problem.limits)),
+        within=sum(1 for d in drawn if d.excess(problem.limits) <= 0.0),
         networks=len({d.counted.digest for d in drawn}),
         broken=broken,
         smallest={n: min(d.cost(n) for d in seen) for n in problem.costs},
@@ -173,31 +183,8 @@ def preflight(
         probes=tuple(probe(executor, job, chosen)),
         limits=problem.limits,
         budget=problem.budget,
-    )
-
-
-def within_limits(drawer: Drawer, seen: Sequence[Drawn], limits: Limits) -> list[Drawn]:
-    """Return those within the limits; raises LimitError with the smallest costs seen where there are none.
-
-    Before it gives up it walks from the architecture closest to the limits downhill, decision by decision.
-    """
-    within = [d for d in seen if not _excess(d, limits)]
-    if within:
-        return within
-
-    def excess(drawn: Drawn) -> float:
-        return _excess(drawn, limits)
-
-    closest = drawer.descend(min(seen, key=excess), excess)
-    if not _excess(closest, limits):
-        return [closest]
-    caps = dict(limits.items())
-    asked = _costs(caps)
-    least = _costs({name: min(d.cost(name) for d in seen) for name in caps})
-    together = _costs({name: closest.cost(name) for name in caps})
-    raise LimitError(
-        f"no architecture of the space is within the limits ({asked}): the smallest seen have {least}, and the one"
-        f" closest to all limits {together}; raise the limits, or narrow the space to smaller networks"
+        share=tight.share,
+        rarity=str(tight) if tight.is_estimated else "",
     )
 
 
@@ -242,13 +229,9 @@ def _probe(role: Any, drawn: Drawn, result: Result, epochs: int) -> Probe:
     return Probe(*known, trial_seconds=seconds, peak_bytes=int(m["peak_bytes"]))
 
 
-def _chosen(
-    within: Sequence[Drawn], drawn: Sequence[Drawn], rng: Random
-) -> list[tuple[str, Drawn]]:
-    """Return the smallest and the largest within the limits, and some random ones, different networks all."""
+def _chosen(within: Sequence[Drawn], fair: Sequence[Drawn], rng: Random) -> list[tuple[str, Drawn]]:
+    """Return the smallest and the largest within the limits, and some of the `fair` ones, different networks all."""
     by_macs = sorted(within, key=lambda d: (d.counted.macs, d.counted.params))
-    kept = {id(d) for d in within}
-    fair = [d for d in drawn if id(d) in kept]
     picked = [("smallest", by_macs[0]), ("largest", by_macs[-1])]
     picked += [("random", d) for d in rng.sample(fair, min(len(fair), 4 * RANDOM_PROBES))]
     different: dict[str, tuple[str, Drawn]] = {}
@@ -257,17 +240,10 @@ def _chosen(
     return list(different.values())[: 2 + RANDOM_PROBES]
 
 
-def _excess(drawn: Drawn, limits: Limits) -> float:
-    """Return by how much the worst cost is over its limit, as a share of it; 0 within the limits."""
-    return max([0.0, *limits.excess(drawn.counted.costs(dict(limits.items()))).values()])
-
-
-def _costs(costs: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {show_cost(name, value)}" for name, value in costs.items())
-
-
-def _size_of(name: str) -> Callable[[Drawn], float]:
-    return lambda drawn: drawn.cost(name)
+def _smallest(drawer: Drawer, seen: Sequence[Drawn], name: str) -> Drawn:
+    """Return where a descent from the smallest seen ends, for one cost."""
+    descent = Descent(drawer, lambda drawn: drawn.cost(name))
+    return descent.settle(min(seen, key=descent.size))
 
 
 def _duration(seconds: float) -> str:

@@ -30,6 +30,7 @@ class View:
     seconds_used: float
     counts: Mapping[str, int] = field(default_factory=Counter)
     counted: int = 0
+    repaired: int = 0
     best: float | None = None
     front: Sequence[TrialRecord] = ()
     running: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -170,7 +171,7 @@ def front_table(view: View) -> Table:
 
 
 def counts_line(view: View) -> str:
-    """Return how many trials are done, running, failed, refused and known."""
+    """Return how many trials are done, running, failed, refused and known, and how many were repaired."""
     counts = Counter(view.counts)
     parts = [f"{counts['complete']} done", f"{len(view.running)} running"]
     words = {
@@ -179,9 +180,8 @@ def counts_line(view: View) -> str:
         "refused": "refused by limits",
         "duplicate": "duplicates",
     }
-    return ", ".join(
-        parts + [f"{counts[k]} {word}" for k, word in words.items() if counts[k] or k != "stopped"]
-    )
+    parts += [f"{counts[k]} {word}" for k, word in words.items() if counts[k] or k != "stopped"]
+    return ", ".join([*parts, *([f"{view.repaired} repaired"] if view.repaired else [])])
 
 
 def budget_line(view: View) -> str:

@@ -35,6 +35,7 @@ STATES: dict[Outcome, TrialState] = {
     "waiting": TrialState.WAITING,
 }
 STOPPED = "stopped"
+IN_TRAINING = "in training"
 SECONDS_USED = "seconds_used"
 TIMEOUT = 60
 
@@ -43,7 +44,8 @@ TIMEOUT = 60
 class TrialRecord:
     """One trial as it stands on record; `values` holds the objectives by name ("complete" and "duplicate" only).
 
-    A failed trial with `duplicate_of` is a network that failed before: it was not trained again.
+    A failed trial with `duplicate_of` is a network that failed before: it was not trained again. `repaired_from` is
+    the refused trial that this one was made of, to keep the limits.
     """
 
     number: int
@@ -63,6 +65,7 @@ class TrialRecord:
     reason: str = ""
     error: Mapping[str, str] | None = None
     duplicate_of: int | None = None
+    repaired_from: int | None = None
     start_from: str = ""
     started: datetime | None = None
     ended: datetime | None = None
@@ -135,7 +138,9 @@ def _outcome(state: TrialState, facts: Mapping[str, Any]) -> Outcome:
     if state == TrialState.COMPLETE:
         return "complete" if facts.get("duplicate_of") is None else "duplicate"
     if state == TrialState.FAIL:
-        return "stopped" if str(facts.get("reason", "")).startswith(STOPPED) else "failed"
+        ends: dict[str, Outcome] = {STOPPED: "stopped", IN_TRAINING: "duplicate"}
+        reason = str(facts.get("reason", ""))
+        return next((o for start, o in ends.items() if reason.startswith(start)), "failed")
     return next(outcome for outcome, of in STATES.items() if of == state)
 
 
@@ -228,10 +233,14 @@ class Record:
         facts: Mapping[str, Any],
         values: Sequence[float] | None = None,
     ) -> TrialRecord:
-        """Write how a trial has ended, whether it had begun or needed no training."""
+        """Write how a trial has ended, whether it had begun or needed no training.
+
+        A duplicate of a network that is still in training has no values, and the sampler does not see it.
+        """
         told = None if values is None else list(values)
-        self._memory.tell(number, told, state=STATES[outcome])
-        return self._write(number, outcome, facts)
+        kept: Outcome = "failed" if outcome == "duplicate" and values is None else outcome
+        self._memory.tell(number, told, state=STATES[kept])
+        return self._write(number, kept, facts)
 
     def give_back(self, number: int) -> TrialRecord:
         """Let a trial that had begun wait to be asked again, by the next driver, with its number and parameters."""

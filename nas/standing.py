@@ -17,6 +17,7 @@ class Standing:
         self._directions = problem.directions
         self.counts: Counter[str] = Counter()
         self.counted = 0
+        self.repaired = 0
         self.best: float | None = None
         self.front: list[TrialRecord] = []
         """Best in the first objective first."""
@@ -29,6 +30,7 @@ class Standing:
         if trial.outcome in {"running", "waiting"}:
             return
         self.counts[trial.outcome] += 1
+        self.repaired += trial.repaired_from is not None
         self.counted += trial.counts
         if trial.outcome == "complete":
             self._place(trial)

@@ -1,6 +1,7 @@
 """The pre-flight: options that never matter, limits that nothing keeps, and seconds from real steps in the worker."""
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from random import Random
@@ -10,12 +11,14 @@ import pytest
 from nas import registry
 from nas.alike import Alike, find_alike
 from nas.cost import Counter
-from nas.draws import Drawer, at_random, first
+from nas.draws import Drawer, first
 from nas.errors import DataError, LimitError, PlanError
 from nas.executors import Job, make
-from nas.preflight import preflight, within_limits
-from nas.problem import Limits, make_problem
+from nas.language.decide import decide
+from nas.preflight import preflight
+from nas.problem import make_problem
 from nas.space import load_space, parse
+from nas.units import show_cost
 
 SIZE = (32, 64)
 HAND_MADE = """
@@ -104,27 +107,6 @@ def test_draws_are_what_their_decisions_say():
         assert again.counted.digest == drawn.counted.digest
 
 
-def test_descending_finds_the_smallest_network_of_a_space():
-    space = load_space("tiny")
-    drawer = drawer_of(space)
-    start = drawer.draw({}, at_random(Random(1)))
-    for name in ("macs", "params"):
-        least = min(getattr(drawer.counter.count(a), name) for a in space.enumerate())
-        assert drawer.descend(start, lambda d, n=name: d.cost(n)).cost(name) == least
-
-
-def test_limits_that_no_draw_keeps_are_reached_by_descending():
-    space = load_space("tiny")
-    drawer = drawer_of(space)
-    counts = [drawer.counter.count(a) for a in space.enumerate()]
-    least = min(c.macs for c in counts)
-    large = drawer.draw({}, at_random(Random(1)))
-    (found,) = within_limits(drawer, [large], Limits(macs=least))
-    assert found.cost("macs") == least
-    with pytest.raises(LimitError, match="no architecture of the space is within the limits"):
-        within_limits(drawer, [large], Limits(macs=least - 1))
-
-
 def job_for(tmp_path, **fields):
     recipe = {"epochs": 3, "batch": 2}
     data = "street:images=12,size=32x64"
@@ -169,11 +151,52 @@ def test_a_preflight_times_trials_in_the_worker(tmp_path, worker):
     assert said
 
 
+RARE = """
+base: tiny
+encoder:
+  stages:
+    stem: {choice: [8, 16, 24]}
+    stages:
+      - width: {choice: [8, 16, 24]}
+        blocks: {repeat: {choice: [1, 2, 3]}, of: {choice: {mbconv: {expand: 3}, basic: {}}}}
+      - {width: {use: width}, blocks: {repeat: {choice: [1, 2]}, of: {mbconv: {kernel: {choice: [3, 5]}, expand: 3}}}}
+      - {width: {choice: [8, 16, 24]}, blocks: [{mbconv: {expand: 3}}]}
+"""
+
+
+@pytest.mark.full
+def test_a_limit_that_hardly_anything_keeps_is_estimated(tmp_path, worker):
+    file = tmp_path / "rare.yaml"
+    file.write_text(RARE)
+    space = load_space(file).with_input((3, *SIZE))
+    smallest = min(counter().count(a).macs for a in space.enumerate())
+    problem = make_problem(("miou", "macs"), {"macs": smallest}, "1h")
+    found = preflight(space, problem, job_for(tmp_path), worker, draws=40)
+    assert (found.within, found.smallest["macs"]) == (0, smallest)
+    assert {p.macs for p in found.probes} == {smallest}
+    assert 1 / 4 < found.share / true_share(space, smallest) < 4
+    said = f"{found.rarity} random architectures keeps the limits (macs at most {show_cost('macs', smallest)})"
+    assert f"warning: {said}: proposals are repaired" in found.report().splitlines()
+    assert json.loads(json.dumps(found.to_dict()))["share"] == found.share
+
+
+def true_share(space, cap):
+    """Return with what chance a random architecture has at most so many MACs."""
+    chances = {}
+    for architecture in space.enumerate():
+        if counter().count(architecture).macs <= cap:
+            drawn = drawer_of(space).draw(decide(space, architecture), first)
+            chances[architecture] = 1 / math.prod(len(d.options) for d in drawn.decisions.values())
+    return sum(chances.values())
+
+
 def test_an_impossible_limit_is_refused_with_the_smallest_cost(tmp_path):
     space = load_space("tiny").with_input((3, *SIZE))
     problem = make_problem(("miou", "macs"), {"macs": 1000}, "1h")
     least = min(counter().count(a).macs for a in space.enumerate())
-    with pytest.raises(LimitError, match=f"smallest seen have macs {least // 1000} k"):
+    with pytest.raises(
+        LimitError, match=rf"the space can reach have macs {least // 1000} k \({least}\);"
+    ):
         preflight(space, problem, job_for(tmp_path), make("local"), draws=20)
 
 
