@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from nas.architecture import Architecture
 from nas.errors import ExportError
 from nas.evaluate import check_classes, restore
 from nas.formats import Format, find
+from nas.latency.measure import Measured, interleaved
+from nas.latency.runtimes import Session
 from nas.plan import Planner
-from nas.timing import Latency, interleaved
 
 if TYPE_CHECKING:
     from nas.task import Task
@@ -62,7 +64,8 @@ class Exported:
     size: tuple[int, int]
     fixed: str | None
     checks: tuple[Check, ...]
-    latency: Mapping[str, Latency]
+    latency: Mapping[str, Measured]
+    threads: int
 
 
 def export(
@@ -109,9 +112,11 @@ def export(
     if fixed is not None:
         checks = job.attempt(size, (batches[size], batches[size][:1]), False, metadata)
     threads = torch.get_num_threads()
+    image = batches[size][:1]
     runners = {"PyTorch": job.reference, job.format.runtime: job.format.open(job.path, threads)}
-    latency = interleaved(runners, batches[size][:1], runs=runs, threads=threads) if runs else {}
-    return Exported(job.path, format, size, fixed, checks, latency)
+    sessions = {name: Session(run=partial(run, image)) for name, run in runners.items()}
+    latency = interleaved(sessions, runs=runs) if runs else {}
+    return Exported(job.path, format, size, fixed, checks, latency, threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def show(exported: Exported) -> None:
             name,
             f"{t.median_ms:.1f}",
             f"{t.p90_ms:.1f}",
-            f"{t.device}, {t.threads} threads, batch {t.batch}, {t.runs} runs",
+            f"cpu, {exported.threads} threads, batch 1, {t.runs} runs",
         )
         for name, t in exported.latency.items()
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,13 @@ class _Case:
 
 
 class Predictor:
-    """Predicts the latency of any architecture on the target of a table."""
+    """Predicts the latency of any architecture on the target of a table. Raises LatencyError for too small a table."""
 
     def __init__(self, table: Table) -> None:
+        if find_spec("sklearn") is None:
+            raise LatencyError(
+                'predicting needs scikit-learn: pip install -c constraints.txt -e ".[latency]"'
+            )
         self.table = table
         self._works = Works()
         cases = _cases(table)
