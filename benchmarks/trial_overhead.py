@@ -128,7 +128,7 @@ def _watch(watch: Stopwatch) -> None:
         watch.wrap(Record, method, "  of it: recording")
     watch.wrap(Counter, "count", "  of it: counting")
     watch.wrap(InProcessExecutor, "poll", "evaluator")
-    watch.wrap(Candidates, "_unseen", "looking for something unseen")
+    watch.wrap(Candidates, "_substitute", "looking for something unseen")
 
 
 def training_seconds(run: Run, folder: Path) -> float:

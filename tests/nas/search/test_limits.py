@@ -1,7 +1,10 @@
 """Searches under limits that hardly any random architecture keeps."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -9,9 +12,11 @@ from nas.architecture import Architecture
 from nas.candidates import TIGHT, is_refused, is_tight
 from nas.cost import Counter
 from nas.errors import LimitError
+from nas.executors import EXECUTORS
 from nas.front import front
 from nas.run import Run
 from nas.space import load_space
+from tests.nas.search.conftest import DATA, PLANTED
 from tests.nas.search.test_search import STRATEGIES, history
 
 ONE_IN_10_000 = 6_400_000
@@ -82,6 +87,51 @@ def test_one_in_ten_thousand_is_no_obstacle(tight, strategy):
 
 
 @pytest.mark.full
+def test_kill_9_between_repairs_loses_and_doubles_nothing(tight, tmp_path):
+    whole = tight("whole", evaluator="planted_slow", budget="8trials")
+    folder = tmp_path / "run"
+    for begun in (1, 2, 4):
+        process = go_on(folder)
+        wait_for(folder, begun, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert go_on(folder).wait(timeout=300) == 0
+    killed = Run.open(folder)
+    assert history(killed) == history(whole)
+    assert [t.repaired_from for t in killed.trials()] == [t.repaired_from for t in whole.trials()]
+
+
+def go_on(folder):
+    """Begin the search of `tight` in a process of its own, or go on with it."""
+    asked = {
+        "data": DATA,
+        "size": (64, 64),
+        "max_macs": ONE_IN_10_000,
+        "evaluator": "planted_slow",
+        "executor": "in_process",
+        "plugins": [str(PLANTED)],
+        "preflight": False,
+        "device": "cpu",
+        "run": str(folder),
+    }
+    how = (
+        {"resume": str(folder)}
+        if (folder / "run.yaml").exists()
+        else {"space": "real_time"} | asked
+    )
+    code = f"from nas.search import search; search(budget='8trials', progress=False, **{how!r})"
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def wait_for(folder, trials, process):
+    """Wait until so many trials have begun."""
+    log = folder / "log.jsonl"
+    while not (log.exists() and log.read_text().count('"began"') >= trials):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_resumed_is_uninterrupted_with_repairs(tight, find, strategy):
     whole = tight("whole", strategy=strategy, budget="14trials")
@@ -132,6 +182,35 @@ def test_a_large_space_ends_when_what_fits_is_scored(find, tmp_path, strategy):
     assert run.ended == "used up"
     within = sorted(digest for digest, c in every.items() if c.macs <= cap)
     assert sorted(t.digest for t in trained(run)) == within
+
+
+@pytest.fixture
+def several(monkeypatch):
+    """The name of an executor that has three trials out at once."""
+    monkeypatch.setitem(EXECUTORS, "several", "tests.nas.search.several:Several")
+    return "several"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_network_is_trained_while_it_is_in_training(find, small, several, strategy):
+    run = find(small, strategy=strategy, executor=several, budget="1000trials")
+    trials = run.trials()
+    assert run.ended == "used up"
+    assert sorted(t.digest for t in trials if t.epochs) == sorted(networks(small, run))
+    held = [t for t in trials if t.reason.startswith("in training")]
+    assert held or strategy != "random"
+    for trial in held:
+        first = trials[trial.duplicate_of]
+        assert trial.reason == f"in training as trial {first.number}"
+        assert (trial.outcome, first.outcome, trial.values) == ("duplicate", "complete", {})
+        assert (trial.digest, trial.counts) == (first.digest, False)
+        assert first.started < trial.started < first.ended
+
+
+def test_several_workers_share_a_tight_limit(tight, several):
+    run = tight(strategy="random", executor=several, budget="9trials")
+    assert len({t.digest for t in trained(run)}) == len(trained(run)) == 9
+    assert all(t.repaired_from == t.number - 1 for t in trained(run))
 
 
 def test_a_limit_that_nothing_keeps_ends_a_search_without_a_pre_flight(find, uncounted, capfd):
