@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from nas.leaf import Leaf
@@ -21,14 +21,13 @@ Ref = tuple[int, int]
 IMAGE: Ref = (-1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(NamedTuple):
     """A feature map in the plan: its size is always ceil(image / stride). What is not `alive` carries nothing."""
 
     channels: int
     stride: int
-    ref: Ref = IMAGE
     alive: bool = True
+    ref: Ref = IMAGE
 
     @property
     def level(self) -> int:
@@ -36,65 +35,64 @@ class Feature:
         return self.stride.bit_length() - 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """A leaf or a part under its name, with where its inputs come from (a part's first input is the image)."""
-
-    name: str
-    body: Leaf | Part
-    inputs: tuple[Ref, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What some outputs of a part need: cost, inputs (a bit mask), live nodes with the outputs needed of each."""
+class Demand(NamedTuple):
+    """What some outputs of a part need: cost, its inputs by number, and of each node the outputs (a bit mask)."""
 
     macs: int
     params: int
-    inputs: int
-    live: tuple[tuple[int, int], ...]
+    inputs: tuple[int, ...]
+    wanted: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """What one composite added: nodes in running order, and its result (features, listed or named)."""
+    """What one composite added: its result (features, listed or named), and its nodes in running order.
 
-    nodes: tuple[Node, ...]
+    Node i is the leaf or part `bodies[i]`, called `names[i]`, and runs on `inputs[i]` (those of a part begin with the
+    image). Columns rather than a list of nodes: the garbage collector does not walk tuples of strings and numbers.
+    """
+
+    names: tuple[str, ...]
+    bodies: tuple[Leaf | Part, ...]
+    inputs: tuple[tuple[Ref, ...], ...]
+    arity: int
     result: Any
     outputs: tuple[Ref, ...]
     demands: dict[int, Demand] = field(default_factory=dict)
 
     def demand(self, needed: int) -> Demand:
         """Return what the outputs in the mask `needed` take, remembered per mask."""
-        if needed not in self.demands:
-            self.demands[needed] = _demand(self, needed)
-        return self.demands[needed]
+        known = self.demands.get(needed)
+        if known is None:
+            known = self.demands[needed] = _demand(self, needed)
+        return known
 
 
 def _demand(part: Part, needed: int) -> Demand:
-    wanted: dict[int, int] = {}
-
-    def want(ref: Ref) -> None:
-        wanted[ref[0]] = wanted.get(ref[0], 0) | 1 << ref[1]
-
-    for k, ref in enumerate(part.outputs):
+    """Go from the outputs back. `wanted` has the nodes and then, where negative indices lead, the part's inputs."""
+    size = len(part.names)
+    wanted = [0] * (size + part.arity)
+    for k, (node, output) in enumerate(part.outputs):
         if needed >> k & 1:
-            want(ref)
+            wanted[node] |= 1 << output
     macs = params = 0
-    live: list[tuple[int, int]] = []
-    for index in range(len(part.nodes) - 1, -1, -1):
-        if index not in wanted:
+    for index in range(size - 1, -1, -1):
+        mask = wanted[index]
+        if not mask:
             continue
-        node = part.nodes[index]
-        live.append((index, wanted[index]))
-        cost = node.body.demand(wanted[index]) if isinstance(node.body, Part) else None
-        macs += cost.macs if cost else node.body.macs  # type: ignore[union-attr]
-        params += cost.params if cost else node.body.params  # type: ignore[union-attr]
-        for j, ref in enumerate(node.inputs):
-            if cost is None or cost.inputs >> j & 1:
-                want(ref)
-    inputs = sum(1 << (-1 - node) for node in wanted if node < 0)
-    return Demand(macs, params, inputs, tuple(reversed(live)))
+        body, refs = part.bodies[index], part.inputs[index]
+        if isinstance(body, Part):
+            cost = body.demands.get(mask) or body.demand(mask)
+            macs += cost.macs
+            params += cost.params
+            refs = tuple([refs[j] for j in cost.inputs])
+        else:
+            macs += body.macs
+            params += body.params
+        for node, output in refs:
+            wanted[node] |= 1 << output
+    inputs = tuple([j for j in range(part.arity) if wanted[-1 - j]])
+    return Demand(macs, params, inputs, tuple(wanted[:size]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,64 +123,52 @@ class Plan:
     @property
     def macs(self) -> int:
         """Multiply-adds of one forward pass on one image, in evaluation."""
-        return self.root.demand(self.mask()).macs
+        return self._evaluation.macs
 
     @property
     def params(self) -> int:
         """Parameters of the network as it is evaluated and exported: auxiliary heads are left out."""
-        return self.root.demand(self.mask()).params
+        return self._evaluation.params
+
+    @cached_property
+    def _evaluation(self) -> Demand:
+        return self.root.demand(self.mask())
 
     def steps(self, training: bool = False) -> tuple[tuple[Step, ...], dict[str, int]]:
         """Return the live leaves in running order, and the value of each needed output by name."""
+        steps, outputs = self._flat(training)
+        return _with_frees(steps, set(outputs.values())), outputs
+
+    def _flat(self, training: bool) -> tuple[list[Step], dict[str, int]]:
         steps: list[Step] = []
         needed = self.mask(training)
         values = _flatten(self.root, needed, "", {IMAGE: 0}, steps)
-        outputs = {name: values[k] for k, name in enumerate(self.names) if needed >> k & 1}
-        return _with_frees(steps, set(outputs.values())), outputs
+        return steps, {name: values[k] for k, name in enumerate(self.names) if needed >> k & 1}
 
     @cached_property
     def digest(self) -> str:
         """Identity of the network: leaves, fields and wiring of what is alive, without names; 16 hex digits."""
-        steps, outputs = self.steps()
-        text = hashlib.sha256()
-        for step in steps:
-            text.update(step.leaf.key + repr(step.inputs).encode())
-        text.update(repr(sorted(outputs.items())).encode())
-        return text.hexdigest()[:16]
-
-    @property
-    def peak_bytes(self) -> int:
-        """Estimate of the activations alive at once in fp32 evaluation of one image.
-
-        What later steps still need, and in the step that runs its two largest tensors.
-        """
-        steps, _ = self.steps()
-        alive = {0: 3 * self.size[0] * self.size[1]}
-        peak = 0
-        for step in steps:
-            peak = max(peak, sum(alive.values()) + 2 * step.leaf.largest)
-            channels, height, width = step.leaf.shape
-            alive[step.output] = channels * height * width
-            for value in step.frees:
-                alive.pop(value, None)
-        return 4 * peak
+        steps, outputs = self._flat(training=False)
+        text = [part for step in steps for part in (step.leaf.key, b"%a" % (step.inputs,))]
+        text.append(repr(sorted(outputs.items())).encode())
+        return hashlib.sha256(b"".join(text)).hexdigest()[:16]
 
 
 def _flatten(
     part: Part, needed: int, prefix: str, values: dict[Ref, int], steps: list[Step]
 ) -> dict[int, int]:
     """Append the live leaves of `part`; return the value of each needed output."""
-    for index, mask in part.demand(needed).live:
-        node = part.nodes[index]
-        name = prefix + node.name
-        if isinstance(node.body, Part):
-            inner = {(-1 - j, 0): values[ref] for j, ref in enumerate(node.inputs) if ref in values}
-            for k, value in _flatten(node.body, mask, name + ".", inner, steps).items():
+    for index, mask in enumerate(part.demand(needed).wanted):
+        if not mask:
+            continue
+        name, body, refs = prefix + part.names[index], part.bodies[index], part.inputs[index]
+        if isinstance(body, Part):
+            inner = {(-1 - j, 0): values[ref] for j, ref in enumerate(refs) if ref in values}
+            for k, value in _flatten(body, mask, name + ".", inner, steps).items():
                 values[index, k] = value
         else:
             values[index, 0] = len(steps) + 1
-            inputs = tuple(values[ref] for ref in node.inputs)
-            steps.append(Step(name, node.body, inputs, len(steps) + 1))
+            steps.append(Step(name, body, tuple([values[ref] for ref in refs]), len(steps) + 1))
     return {k: values[ref] for k, ref in enumerate(part.outputs) if needed >> k & 1}
 
 

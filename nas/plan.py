@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import PlanError, SpaceError
-from nas.parts import Feature, Node, Part, Plan, Step
+from nas.parts import IMAGE, Feature, Part, Plan, Ref, Step
 from nas.registry import REQUIRED, Kind, find
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ __all__ = ["Feature", "Net", "Plan", "Planner", "Step"]
 
 REMEMBERED = 50_000
 """Parts and leaves that a planner keeps before it starts afresh: some hundred megabytes at most."""
+
+_feature = Feature._make
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +39,20 @@ class Use:
         return PlanError(f"{self.at or 'network'}: {text}")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What a use comes to, wherever it stands: a kind's name behind a dot, a leaf or part, and what `add` returns.
+
+    `image` are the inputs before those that it was given; the references in `result` have no meaning. A leaf on an
+    input that is not alive has no body.
+    """
+
+    suffix: str
+    body: Leaf | Part | None
+    image: tuple[Ref, ...]
+    result: Any
+
+
 class Planner:
     """Plans architectures for images of one size (H, W), remembering every part and leaf that it has seen."""
 
@@ -45,8 +62,7 @@ class Planner:
                 f"an input size needs at least one pixel each way, got {size[0]}x{size[1]}"
             )
         self.size = size
-        self._parts: dict[bytes, Part] = {}
-        self._leaves: dict[bytes, Leaf] = {}
+        self.known: dict[bytes, Known] = {}
 
     def plan(self, architecture: Architecture | Mapping[str, Any]) -> Plan:
         """Plan a closed architecture. Raises PlanError with the place in the plan and the path in the tree."""
@@ -73,38 +89,44 @@ class Planner:
                 "give one of its inputs another operation"
             )
 
-    def part(self, use: Use) -> Part:
-        """Return the part that a composite draws, planned once per fields, place, channels and strides."""
-        try:
-            key = _key(use, _signature(use.inputs))
-        except ValueError as error:
-            raise use.error(
-                "open choices cannot be planned; close them with resolve first"
-            ) from error
-        if key not in self._parts:
-            if len(self._parts) >= REMEMBERED:
-                self._parts.clear()
-            self._parts[key] = self._draw(use)
-        return self._parts[key]
+    def learn(self, key: bytes, use: Use) -> Known:
+        """Measure a leaf, or let a composite draw its part; remembered under `key`."""
+        suffix = f".{use.kind.name}"
+        if use.kind.is_leaf:
+            leaf, feature = self._leaf(use)
+            known = Known(suffix, leaf, (), feature)
+        else:
+            part = self._draw(use)
+            known = Known(suffix, part, (IMAGE,), part.result)
+        if len(self.known) >= REMEMBERED:
+            self.known.clear()
+        self.known[key] = known
+        return known
 
     def _draw(self, use: Use) -> Part:
         """Let the composite add its nodes to a fresh net, its inputs renumbered as the part's own."""
         net = Net(self, use.at)
+        refs = zip(count(-2, -1), repeat(0))
+        inputs = _placed(use.inputs, refs)
         try:
-            result = use.kind.make(net, *_number(use.inputs), **use.place, **use.fields)
+            result = use.kind.make(net, *inputs, **use.place, **use.fields)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise _located(use.error(f"{use.kind.name}: {_text(error)}"), use.fields) from error
-        return Part(tuple(net.nodes), result, tuple(f.ref for f in _features(result)))
+        arity = -1 - next(refs)[0]
+        return net.part(arity, result)
 
-    def leaf(self, use: Use, inputs: Sequence[Feature], names: tuple[str, ...] | None) -> Leaf:
-        """Return the leaf, measured once per fields and input shapes; checks the size contract."""
-        shapes = tuple((f.channels, f.stride) for f in inputs)
-        key = _key(use, (shapes, names))
-        if key not in self._leaves:
-            if len(self._leaves) >= REMEMBERED:
-                self._leaves.clear()
-            self._leaves[key] = self._measure(use, shapes, names)
-        return self._leaves[key]
+    def _leaf(self, use: Use) -> tuple[Leaf | None, Feature]:
+        """Return the leaf and its output; none where an input is not alive."""
+        named = use.inputs[0] if len(use.inputs) == 1 else None
+        features = list(_features(use.inputs))
+        if not features:
+            raise use.error("a leaf needs at least one input")
+        stride = out_stride(use, features[0].stride)
+        if not all(f.alive for f in features):
+            return None, Feature(features[0].channels, stride, alive=False)
+        names = tuple(named) if isinstance(named, dict) else None
+        leaf = self._measure(use, tuple((f.channels, f.stride) for f in features), names)
+        return leaf, Feature(leaf.shape[0], stride)
 
     def _measure(
         self, use: Use, shapes: tuple[tuple[int, int], ...], names: tuple[str, ...] | None
@@ -134,11 +156,12 @@ class Net:
     """What a composite draws on: add nodes, get features. Nothing is built or run."""
 
     def __init__(self, planner: Planner, at: str) -> None:
-        self.nodes: list[Node] = []
         self.image = Feature(3, 1)
         self._planner = planner
+        self._known = planner.known
         self._at = at
-        self._names: set[str] = set()
+        self._bodies: dict[str, Leaf | Part] = {}
+        self._inputs: list[tuple[Ref, ...]] = []
 
     def add(self, name: str, spec: Mapping[str, Any], *inputs: Any, **place: Any) -> Any:
         """Add the leaf or composite `{kind: fields}` under `name`; return its feature(s).
@@ -146,13 +169,44 @@ class Net:
         `inputs` are features, or lists or dicts of them; `place` holds the fields that the surrounding composite
         decides. Raises PlanError with the place in the plan where kinds, fields and inputs do not fit.
         """
+        refs: list[Ref] = []
         try:
-            kind, fields = self._kind(spec)
-            name = f"{name}.{kind.name}"
-            use = Use(kind, fields, place, inputs, f"{self._at}.{name}" if self._at else name)
-            return self._add_leaf(name, use) if kind.is_leaf else self._add_part(name, use)
+            use: Any = (spec, place, _shapes(inputs, refs))
+            key = marshal.dumps(use, 2)  # by values only: later versions see what is one object
+            known = self._known.get(key) or self._learn(key, name, spec, inputs, place)
+            name += known.suffix
+            if name in self._bodies:
+                raise PlanError(f"{self._at}: two nodes are called {name!r}; names must differ")
+            body, result = known.body, known.result
+            if body is None:
+                return result._replace(ref=refs[0])
+            index = len(self._inputs)
+            self._bodies[name] = body
+            self._inputs.append((*known.image, *refs))
+            if result.__class__ is Feature:
+                return _feature((*result[:3], (index, 0)))
+            return _placed(result, zip(repeat(index), count()))
+        except ValueError as error:
+            raise _located(self._open(name, error), spec) from error
         except PlanError as error:
             raise _located(error, spec) from error.__cause__
+
+    def _open(self, name: str, error: ValueError) -> PlanError:
+        text = f"cannot be planned with its fields as they are ({error})"
+        return PlanError(f"{self._at}.{name} {text}; close open choices with resolve first")
+
+    def _learn(
+        self, key: bytes, name: str, spec: Mapping[str, Any], inputs: Any, place: dict[str, Any]
+    ) -> Known:
+        kind, fields = self._kind(spec)
+        at = f"{self._at}.{name}.{kind.name}" if self._at else f"{name}.{kind.name}"
+        return self._planner.learn(key, Use(kind, fields, place, inputs, at))
+
+    def part(self, arity: int, result: Any) -> Part:
+        """Return what was added as a part of `arity` inputs, the image among them, with this result."""
+        outputs = tuple(f.ref for f in _features(result))
+        names, bodies = tuple(self._bodies), tuple(self._bodies.values())
+        return Part(names, bodies, tuple(self._inputs), arity, result, outputs)
 
     def resize(self, name: str, x: Feature, to: int) -> Feature:
         """Resize bilinearly to stride `to`, that is to ceil(image / to); a feature already there is returned."""
@@ -164,7 +218,7 @@ class Net:
 
     def sum(self, name: str, *features: Feature) -> Feature:
         """Add features of one shape; all of them must be alive, or the sum is not."""
-        shapes = {(f.channels, f.stride) for f in features if f.alive}
+        shapes = {f[:2] for f in features if f.alive}
         if len(shapes) > 1:
             given = ", ".join(f"{c} channels at stride {s}" for c, s in sorted(shapes))
             raise PlanError(
@@ -187,7 +241,7 @@ class Net:
 
     def nothing(self, like: Feature) -> Feature:
         """Return a feature that carries nothing: no connection."""
-        return Feature(like.channels, like.stride, like.ref, alive=False)
+        return like._replace(alive=False)
 
     def _kind(self, spec: Mapping[str, Any]) -> tuple[Kind, Mapping[str, Any]]:
         if not isinstance(spec, Mapping) or len(spec) != 1:
@@ -198,42 +252,9 @@ class Net:
         except SpaceError as error:
             raise PlanError(f"{self._at}: {error}") from error
 
-    def _add_leaf(self, name: str, use: Use) -> Feature:
-        named = (
-            use.inputs[0] if len(use.inputs) == 1 and isinstance(use.inputs[0], Mapping) else None
-        )
-        features = list(_features(use.inputs))
-        if not features:
-            raise use.error("a leaf needs at least one input")
-        stride = out_stride(use, features[0].stride)
-        if not all(f.alive for f in features):
-            return Feature(features[0].channels, stride, features[0].ref, alive=False)
-        leaf = self._planner.leaf(use, features, tuple(named) if named else None)
-        return Feature(leaf.shape[0], stride, (self._append(name, leaf, features), 0))
-
-    def _add_part(self, name: str, use: Use) -> Any:
-        part = self._planner.part(use)
-        index = self._append(name, part, [self.image, *_features(use.inputs)])
-        return _renumber(part.result, index, iter(range(len(part.outputs))))
-
-    def _append(self, name: str, body: Leaf | Part, inputs: Sequence[Feature]) -> int:
-        if name in self._names:
-            raise PlanError(f"{self._at}: two nodes are called {name!r}; names must differ")
-        self._names.add(name)
-        self.nodes.append(Node(name, body, tuple(f.ref for f in inputs)))
-        return len(self.nodes) - 1
-
     def _feature(self, value: Any) -> Feature:
         assert isinstance(value, Feature)
         return value
-
-
-def _key(use: Use, inputs: Any) -> bytes:
-    """Serialise a use; raises ValueError where a choice is still open."""
-    whole: Any = (use.kind.name, use.fields, use.place, inputs)
-    return marshal.dumps(
-        whole, 2
-    )  # this version depends on values only, not on which of them are one object
 
 
 def out_stride(use: Use, stride: int) -> int:
@@ -254,42 +275,44 @@ def _features(value: Any) -> Iterator[Feature]:
     """Yield the features of a nested structure, in order."""
     if isinstance(value, Feature):
         yield value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for item in value.values():
             yield from _features(item)
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _features(item)
     else:
-        raise PlanError(f"expected a feature, or a list or dict of features, got {value!r}")
+        raise _no_feature(value)
 
 
-def _signature(value: Any) -> Any:
-    """Channels and strides of a nested structure, as plain data."""
-    if isinstance(value, Feature):
-        return (value.channels, value.stride, value.alive)
-    if isinstance(value, Mapping):
-        return {name: _signature(item) for name, item in value.items()}
-    return [_signature(item) for item in value]
+def _no_feature(value: Any) -> PlanError:
+    return PlanError(f"expected a feature, or a list or dict of features, got {value!r}")
 
 
-def _number(inputs: Any) -> Any:
-    """Renumber the features of `inputs` as a part's own: -2, -3, ... in order."""
-    counter = iter(range(-2, -1_000_000, -1))
-    return _map(inputs, lambda f: Feature(f.channels, f.stride, (next(counter), 0), f.alive))
+def _shapes(values: Iterable[Any], refs: list[Ref]) -> list[Any]:
+    """Return channels, strides and what is alive of nested features, as plain data; append their references."""
+    shapes: list[Any] = []
+    for value in values:
+        if value.__class__ is Feature:
+            shapes.append(value[:3])
+            refs.append(value.ref)
+        elif isinstance(value, dict):
+            shapes += value
+            shapes.append(_shapes(value.values(), refs))
+        elif isinstance(value, list | tuple):
+            shapes.append(_shapes(value, refs))
+        else:
+            raise _no_feature(value)
+    return shapes
 
 
-def _renumber(result: Any, index: int, outputs: Iterator[int]) -> Any:
-    """The result of a part as the surrounding plan sees it: outputs of node `index`."""
-    return _map(result, lambda f: Feature(f.channels, f.stride, (index, next(outputs)), f.alive))
-
-
-def _map(value: Any, change: Any) -> Any:
-    if isinstance(value, Feature):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {name: _map(item, change) for name, item in value.items()}
-    return [_map(item, change) for item in value]
+def _placed(value: Any, refs: Iterator[Ref]) -> Any:
+    """Return nested features with other references, taken in order."""
+    if value.__class__ is Feature:
+        return _feature((*value[:3], next(refs)))
+    if isinstance(value, dict):
+        return {name: _placed(item, refs) for name, item in value.items()}
+    return [_placed(item, refs) for item in value]
 
 
 def _located(error: PlanError, spec: Any) -> PlanError:

@@ -73,7 +73,7 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: C901 (a list of def
 
     @kind("zero", "cell")
     def zero(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
-        return net.nothing(Feature(width, x.stride * stride, x.ref))
+        return net.nothing(Feature(width, x.stride * stride, ref=x.ref))
 
     @kind("pair", "cell")
     def pair(
@@ -147,7 +147,7 @@ def test_what_nothing_needs_is_not_built() -> None:
 def test_a_recurring_part_is_planned_once() -> None:
     planner = Planner(SIZE)
     root = planner.plan({"body": CONV, "twice": True}).root
-    assert root.nodes[0].body is root.nodes[1].body
+    assert root.bodies[0] is root.bodies[1]
 
 
 def test_digest_tells_networks_apart_and_sees_through_dead_nodes() -> None:
