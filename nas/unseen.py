@@ -42,13 +42,14 @@ class Unseen:
     limits: Limits
     is_taken: Callable[[str], bool]
     used_up: str = field(default="", init=False)
+    _impossible: str = field(default="", init=False)
 
     def repaired(self, proposal: Architecture, rng: Random) -> Drawn | None:
         """Return a network within the limits that is close to `proposal`; None where each is taken already."""
-        start = self._drawn(proposal)
-        if self._repair is None or start is None:
+        start, repair = self._drawn(proposal), self._repair
+        if start is None or repair is None:
             return None
-        return self._new(self._repair.repaired(start, rng) for _ in range(REPAIRS))
+        return self._new(repair.repaired(start, rng) for _ in range(REPAIRS))
 
     def other(self, known: Sequence[str], rng: Random, *, rarely_fit: bool) -> Drawn | None:
         """Return any network within the limits; `rarely_fit` says that drawing at random is no use.
@@ -56,13 +57,14 @@ class Unseen:
         `known` are the texts of architectures within the limits. Sets `used_up` where it finds none.
         """
         found = None if rarely_fit else self._new(self.drawer.random(rng, DRAWS))
-        if found is None and self.limits.items() and self._repair is not None:
-            found = self._new(self._repaired_others(rng)) or self._new(self._changes(known, rng))
-        self.drawer.broken.clear()
-        if found is None and not self.used_up and self.drawer.space.size() <= LISTED:
-            return self.any_left(rng)
-        if found is None and not self.used_up:
-            self.used_up = self._why(len(known))
+        if found is None and self.limits.items() and (repair := self._repair) is not None:
+            starts = self.drawer.random(rng, OTHERS)
+            found = self._new(repair.repaired(start, rng) for start in starts)
+            found = found or self._new(self._changes(known, rng))
+        if found is None and self.drawer.space.size() <= LISTED:
+            found = self.any_left(rng)
+        if found is None:
+            self.used_up = self._impossible or self.used_up or self._why(len(known))
         return found
 
     def any_left(self, rng: Random) -> Drawn | None:
@@ -91,30 +93,25 @@ class Unseen:
 
     @cached_property
     def _repair(self) -> Repair | None:
-        """None where no architecture is within the limits; then `used_up` says so."""
+        """None where no architecture is within the limits, or none can be built; `_impossible` says which."""
         rng = Random(0)
         starts = list(self.drawer.random(rng, OTHERS))
-        if not starts:
-            self.used_up = (
-                f"none of {OTHERS} random architectures can be built: {self.drawer.broken[-1]}"
-            )
-            return None
         try:
+            if not starts:
+                raise LimitError(
+                    f"none of {OTHERS} random architectures can be built: {self.drawer.broken[-1]}"
+                )
             model = within_reach(self.drawer, self.limits, starts, rng)
         except LimitError as error:
-            self.used_up = str(error)
+            self._impossible = str(error)
             return None
         return Repair(self.drawer, self.limits, model)
 
     def _new(self, drawn: Iterable[Drawn]) -> Drawn | None:
         """Return the first that is within the limits and not taken."""
+        self.drawer.broken.clear()
         fitting = (d for d in drawn if d.excess(self.limits) <= 0.0)
         return next((d for d in fitting if not self.is_taken(d.counted.digest)), None)
-
-    def _repaired_others(self, rng: Random) -> Iterator[Drawn]:
-        assert self._repair is not None
-        for start in self.drawer.random(rng, OTHERS):
-            yield self._repair.repaired(start, rng)
 
     def _changes(self, known: Sequence[str], rng: Random) -> Iterator[Drawn]:
         """Yield known networks with one decision changed, in random order."""

@@ -70,6 +70,7 @@ def networks(space, run):
     return {c.digest: c for c in counted}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_one_in_ten_thousand_is_no_obstacle(tight, strategy):
     run = tight(strategy=strategy, budget="12trials")
@@ -142,6 +143,7 @@ def test_resumed_is_uninterrupted_with_repairs(tight, find, strategy):
     assert [t.repaired_from for t in part.trials()] == [t.repaired_from for t in whole.trials()]
 
 
+@pytest.mark.full
 def test_two_limits_are_kept_at_once(tight):
     run = tight(strategy="random", budget="5trials", max_macs="12M", max_params="330k")
     assert len(trained(run)) == 5
@@ -149,6 +151,7 @@ def test_two_limits_are_kept_at_once(tight):
     assert all(t.repaired_from is not None for t in trained(run))
 
 
+@pytest.mark.full
 def test_where_a_tenth_fits_random_search_stays_random(tight):
     run = tight(strategy="random", budget="12trials", max_macs="22M")
     free = [t for t in run.trials() if t.outcome in {"complete", "refused"}]
@@ -207,6 +210,7 @@ def test_no_network_is_trained_while_it_is_in_training(find, small, several, str
         assert first.started < trial.started < first.ended
 
 
+@pytest.mark.full
 def test_several_workers_share_a_tight_limit(tight, several):
     run = tight(strategy="random", executor=several, budget="9trials")
     assert len({t.digest for t in trained(run)}) == len(trained(run)) == 9
