@@ -15,6 +15,7 @@ from nas.architecture import Architecture
 from nas.atomic import write_atomic
 from nas.confirmed import RULE, Confirmed, read_confirmed
 from nas.errors import RunError, suggest
+from nas.latency.in_search import OnTarget, read_measured
 from nas.record import TrialRecord
 from nas.run import Run
 from nas.units import COSTS, show_cost
@@ -37,7 +38,11 @@ class Retrained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One network on the front; `values` holds its objectives in the search, `epochs` how long it was trained there."""
+    """One network on the front; `values` holds its objectives in the search, `epochs` how long it was trained there.
+
+    `latency` is predicted, `measured` what it took on the target in the end. `repaired_from` is the trial over a limit
+    that it was made of, if any.
+    """
 
     id: str
     trial: int
@@ -48,6 +53,8 @@ class Row:
     seconds: float
     memory: int | None = None
     latency: float | None = None
+    measured: OnTarget | None = None
+    repaired_from: int | None = None
     knee: bool = False
     retrained: Retrained | None = None
     confirmed: Confirmed | None = None
@@ -100,12 +107,14 @@ class Front:
             "seed",
             "recipe",
             "split",
+            "target",
         )
         return {
             "schema": SCHEMA,
             "run": self.run.folder.name,
             **{name: settings[name] for name in asked},
             "trials": self.counts,
+            "repaired": sum(t.repaired_from is not None for t in self.trials),
             "dominated": self.dominated,
             "knee": self.knee.id if self.knee else None,
             "front": [asdict(row) for row in self.rows],
@@ -126,7 +135,9 @@ class Front:
         """Return the table's headings; ">" marks those that are set to the right."""
         extra = [n for n in self._names if n not in {"miou", *COSTS}]
         shown = ["id", ">trial", ">mIoU", *(f">{n}" for n in extra)]
-        shown += [*(f">{COSTS[n].title}" for n in self.run.problem.costs), ">epochs"]
+        shown += [f">{COSTS[n].title}" for n in self.run.problem.costs]
+        shown += [">measured (median)"] if self._is_measured else []
+        shown += [">epochs"]
         shown += [">retrained"] if any(r.retrained for r in self.rows) else []
         return [*shown, *([">confirmed", "cannot be told from"] if self._is_confirmed else []), ""]
 
@@ -136,7 +147,17 @@ class Front:
 
     def notes(self) -> list[str]:
         """Return what a reader of the table has to know."""
-        return [RULE] if self._is_confirmed else []
+        found = [RULE] if self._is_confirmed else []
+        cap = self.run.problem.limits.latency
+        over = [r.id for r in self.rows if cap and r.measured and r.measured.min_ms > cap]
+        if over:
+            limit = show_cost("latency", cap or 0.0)
+            found.append(f"as measured on the target, over the limit of {limit}: {', '.join(over)}")
+        return found
+
+    @property
+    def _is_measured(self) -> bool:
+        return any(r.measured for r in self.rows)
 
     @property
     def _is_confirmed(self) -> bool:
@@ -145,7 +166,11 @@ class Front:
     def _cells_of(self, row: Row) -> list[str]:
         extra = [f"{v:.4g}" for n, v in row.values.items() if n not in {"miou", *COSTS}]
         cells = [row.id, str(row.trial), f"{row.score:.4f}", *extra]
-        cells += [*(show_cost(n, row.costs[n]) for n in self.run.problem.costs), str(row.epochs)]
+        cells += [show_cost(n, row.costs[n]) for n in self.run.problem.costs]
+        if self._is_measured:
+            found = row.measured
+            cells.append(f"{found.min_ms:.3g} ({found.median_ms:.3g})" if found else "")
+        cells.append(str(row.epochs))
         if any(r.retrained for r in self.rows):
             cells.append(_score(row.retrained.scores) if row.retrained else "")
         if self._is_confirmed:
@@ -167,6 +192,7 @@ def front_of(run: Run, trials: Sequence[TrialRecord]) -> Front:
     points = [tuple(t.values.values()) for t in trained]
     knee = pareto.knee(points, directions) if points else None
     confirmed = read_confirmed(run)
+    measured = read_measured(run)
     rows = [
         Row(
             id=t.architecture_id,
@@ -178,6 +204,8 @@ def front_of(run: Run, trials: Sequence[TrialRecord]) -> Front:
             seconds=t.seconds,
             memory=t.memory,
             latency=t.latency,
+            measured=measured.get(t.architecture_id),
+            repaired_from=t.repaired_from,
             knee=i == knee,
             retrained=_retrained(run, t.architecture_id),
             confirmed=confirmed.get(t.architecture_id),

@@ -20,6 +20,7 @@ from nas.driver import Driver
 from nas.errors import RunError
 from nas.executors import Executor
 from nas.job import Job
+from nas.latency import in_search as latency
 from nas.problem import Budget, parse_budget
 from nas.progress import Progress, closing_lines, make_progress
 from nas.recipe import Recipe
@@ -37,6 +38,10 @@ def search(
     objectives: Iterable[str] | None = None,
     max_macs: str | int | None = None,
     max_params: str | int | None = None,
+    max_memory: str | int | None = None,
+    max_latency: str | float | None = None,
+    target: str | None = None,
+    latency_table: str | Path | None = None,
     budget: str | Budget | Iterable[str] = (),
     strategy: str | None = None,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
@@ -62,8 +67,12 @@ def search(
     `budget` raises its own, `start_from` adds to what it tries, `stall` and `device` may change, anything else must
     be as it was. `dry_run` stops after the pre-flight and leaves no run.
 
-    Raises SpaceError, DataError, LimitError, RecipeError or RunError before the budget starts. With the first Ctrl-C
-    the run ends as "interrupted" and can be resumed; the second one comes through as KeyboardInterrupt.
+    Latency (`max_latency`, or "latency" among the objectives) is predicted for `target`, by default ONNX Runtime on one
+    thread of this machine, from `latency_table`; without one some dozens of networks are timed first, once for this
+    space and machine. The networks of the final front are measured.
+
+    Raises SpaceError, DataError, LimitError, LatencyError, RecipeError or RunError before the budget starts. With the
+    first Ctrl-C the run ends as "interrupted" and can be resumed; the second one comes through as KeyboardInterrupt.
     """
     registry.load()
     files = tuple(str(Path(p).resolve()) for p in plugins)
@@ -74,6 +83,7 @@ def search(
         "evaluator": evaluator,
         "executor": executor,
         "split": split,
+        "target": target,
         "seed": seed,
         "device": device,
         "stall": stall,
@@ -83,7 +93,13 @@ def search(
         space=load_space(space) if isinstance(space, str | Path) else space,
         data=None if data is None else str(getattr(data, "text", data)),
         objectives=None if objectives is None else tuple(objectives) or None,
-        limits={"macs": max_macs, "params": max_params},
+        limits={
+            "macs": max_macs,
+            "params": max_params,
+            "memory": max_memory,
+            "latency": max_latency,
+        },
+        latency_table=None if latency_table is None else str(latency_table),
         budget=budget if isinstance(budget, Budget) else parse_budget(budget),
         recipe=recipe if recipe is None or isinstance(recipe, Recipe) else Recipe.of(recipe),
         size=size,
@@ -119,16 +135,20 @@ def _begin(
         raise RunError(
             f"{path} holds a run already: --resume {path} goes on with it; or name another folder"
         )
+    table = latency.table_for(space, settings, asked.latency_table, show.say)
+    counter = Counter(settings.size, latency.predictor(table))
     check, only_check = checks
     with _executor(settings) as executor, _cache(path, temporary=only_check) as cache:
         if check:
-            _preflight(space, settings, cache, executor, show)
+            _preflight(space, settings, cache, executor, counter=counter, show=show)
         if only_check:
             return Run(path, settings, "dry run")
         assert asked.space is not None
         run = Run.create(path, settings, asked.space.text)
+        if table is not None:
+            table.save(run.latency_table)
         with run.lock():
-            return _drive(run, space, starts, executor, show)
+            return _drive(run, space, starts, executor, counter=counter, show=show)
 
 
 def _go_on(
@@ -144,13 +164,14 @@ def _go_on(
         asking.check_unchanged(run, original)
         space = asking.fitted(original, run.settings)
         starts = asking.starting_points(space, run.settings, names or run.settings.start_from)
+        counter = Counter(run.settings.size, latency.predictor(latency.table_of(run)))
         check, only_check = checks
         with _executor(run.settings) as executor:
             if check:
-                _preflight(space, run.settings, run.cache, executor, show)
+                _preflight(space, run.settings, run.cache, executor, counter=counter, show=show)
             if only_check:
                 return replace(run, ended="dry run")
-            return _drive(run, space, starts, executor, show)
+            return _drive(run, space, starts, executor, counter=counter, show=show)
 
 
 def _drive(
@@ -158,6 +179,8 @@ def _drive(
     space: Space,
     starts: Mapping[str, Mapping[str, Any]],
     executor: Executor,
+    *,
+    counter: Counter,
     show: Progress,
 ) -> Run:
     """Open the record and run the loop; the lock is held."""
@@ -176,11 +199,13 @@ def _drive(
         )
         if record.given_back:
             show.say(f"given back after an interruption: {', '.join(map(str, record.given_back))}")
-        candidates = Candidates(space, run.settings, record, Counter(run.settings.size))
+        candidates = Candidates(space, run.settings, record, counter)
         driver = Driver(run, record, candidates, executor=executor, progress=show)
         ended = replace(run, ended=driver.search())
         _save_front(ended, driver)
         show.close()
+        if ended.ended != "interrupted":
+            latency.measure_front(ended, driver.view.front, show.say)
         for line in closing_lines(ended, driver.view):
             show.say(line)
         return ended
@@ -198,13 +223,21 @@ def _save_front(run: Run, driver: Driver) -> None:
 
 
 def _preflight(
-    space: Space, settings: Settings, cache: Path, executor: Executor, show: Progress
+    space: Space,
+    settings: Settings,
+    cache: Path,
+    executor: Executor,
+    *,
+    counter: Counter,
+    show: Progress,
 ) -> None:
     """Find what does not work, and say how long a trial takes, before the budget starts."""
     from nas.preflight import preflight
 
     job = Job.of(settings, cache, number=0, architecture="", seed=settings.seed)
-    found = preflight(space, settings.problem, job, executor, seed=settings.seed, say=show.say)
+    found = preflight(
+        space, settings.problem, job, executor, counter=counter, seed=settings.seed, say=show.say
+    )
     for line in found.report().splitlines():
         show.say(line)
 

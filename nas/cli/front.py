@@ -9,6 +9,7 @@ import rich_click as click
 
 from nas.cli.command import Command, json_option
 from nas.cli.output import console, print_json, table
+from nas.errors import RunError
 
 if TYPE_CHECKING:
     from nas.front import Front
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         "nas front results/city --json",
         "nas front results/city --plot front.pdf",
         "nas front results/city --confirm 5",
+        "nas front results/city --measure",
     ),
 )
 @click.argument("run", type=click.Path(path_type=Path), help="A run's folder.")
@@ -36,8 +38,15 @@ if TYPE_CHECKING:
     metavar="N",
     help="First train the N best again, with two more seeds.",
 )
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="First measure the latency of those not measured yet, on the run's target.",
+)
 @json_option
-def command(run: Path, plot: Path | None, confirm: int | None, *, as_json: bool) -> None:
+def command(
+    run: Path, plot: Path | None, confirm: int | None, *, measure: bool, as_json: bool
+) -> None:
     """Print the Pareto front of a run: the networks that no other beats in everything.
 
     Writes RUN/front.json and a plot. The knee is the network with the best balance: beyond it a
@@ -50,6 +59,8 @@ def command(run: Path, plot: Path | None, confirm: int | None, *, as_json: bool)
         from nas.confirm import confirm as train_again
 
         train_again(run, confirm, say=lambda text: click.echo(text, err=True))
+    if measure:
+        measure_front(run)
     found = front(run)
     written = write(found, plot)
     if as_json:
@@ -57,6 +68,20 @@ def command(run: Path, plot: Path | None, confirm: int | None, *, as_json: bool)
         return
     show(found)
     console().print(f"[dim]{'  '.join(str(path) for path in written)}[/dim]")
+
+
+def measure_front(folder: Path) -> None:
+    """Measure the networks of the front; refused where the run knows no target."""
+    from nas.front import front
+    from nas.latency.in_search import measure_front as measure
+
+    found = front(folder)
+    if found.run.settings.target is None:
+        raise RunError(
+            f"{folder} has no target: its search asked for no latency; `nas latency` measures any network"
+        )
+    by_id = {t.architecture_id: t for t in found.trials}
+    measure(found.run, [by_id[r.id] for r in found.rows], lambda text: click.echo(text, err=True))
 
 
 def write(found: Front, plot: Path | None = None) -> tuple[Path, ...]:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from nas.run import Run
 
 STRATEGIES = ("tpe", "nsga2", "random")
-OBJECTIVES = ("miou", "macs", "params")
+OBJECTIVES = ("miou", "macs", "params", "memory", "latency")
 WHAT, LIMITS, HOW, GO_ON = "What to search", "Limits and budget", "How to search", "Run"
 SAME = (
     "data",
     "max_macs",
     "max_params",
+    "max_memory",
+    "max_latency",
+    "target",
+    "latency_table",
     "strategy",
     "size",
     "split",
@@ -40,6 +44,7 @@ SAME = (
         "nas search real_time --data camvid:/data/camvid --input 360x480 --max-macs 5G --budget 8h",
         "nas search real_time --data folder:my_images --max-macs 2G --max-params 3M --budget 2h --dry-run",
         "nas search my_space.yaml --use my_block.py --data folder:my_images --budget 30m --budget 50trials",
+        "nas search real_time --data folder:my_images --max-latency 20ms --objective miou --objective latency",
         "nas search --resume results/real_time --budget 12h",
     ),
 )
@@ -71,6 +76,32 @@ SAME = (
 )
 @click.option(
     "--max-params", metavar="COUNT", help="At most so many parameters, e.g. 3M.", panel=LIMITS
+)
+@click.option(
+    "--max-memory",
+    metavar="BYTES",
+    help="At most so much memory for activations when one image is evaluated, e.g. 200MB.",
+    panel=LIMITS,
+)
+@click.option(
+    "--max-latency",
+    metavar="TIME",
+    help="At most so long for one evaluation on the target, e.g. 20ms; predicted, and measured in the end.",
+    panel=LIMITS,
+)
+@click.option(
+    "--target",
+    metavar="RUNTIME[,NAME=VALUE...]",
+    help="What latency is of, e.g. cuda or onnxruntime,threads=2; see `nas latency --help`.",
+    show_default="that of the table; onnxruntime on one thread of this machine",
+    panel=LIMITS,
+)
+@click.option(
+    "--latency-table",
+    type=click.Path(path_type=Path),
+    help="Predict latency from this table.",
+    show_default="one made now, once for this space and machine",
+    panel=LIMITS,
 )
 @click.option(
     "--budget",
@@ -133,8 +164,8 @@ def command(space: str | None, *, use: tuple[Path, ...], **asked: Any) -> None:
 
     Each trial trains one architecture for a few epochs and scores it on images that it was not
     trained on, never on the reporting split. Architectures over a limit are refused from counted
-    costs, before training, and cost no budget. Ctrl-C ends the search cleanly; what was interrupted,
-    however hard, goes on with --resume.
+    costs, before training, and cost no budget; under tight limits they are repaired. Ctrl-C ends the
+    search cleanly; what was interrupted, however hard, goes on with --resume.
     """
     from nas.search import search
 
