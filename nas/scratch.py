@@ -25,6 +25,8 @@ SMALL = 20480
 """Elements of a single image's feature map up to which the CPU convolves without oneDNN."""
 NARROW, WIDE = 3, 13
 """Widest depthwise kernel that oneDNN's own weight gradient takes, and the widest that it then treats as grouped."""
+PIXELS_EACH = 256
+"""Pixels of a map for each thread from which oneDNN's threads share an image, rather than take one each."""
 VECTORIZED = 128
 """Height plus width of an output up to which bilinear resizing on the CPU goes by way of channels last."""
 
@@ -123,13 +125,29 @@ def _convolution_backward_on_cpu(args: Sequence[Any], outputs: Sequence[Tensor])
     copies = _gradient_copies(args, outputs)
     if x.dim() != 4 or _is_pointwise(weight):
         return copies
+    made = sum(t.nbytes for t in outputs)
+    data = x.nbytes if wanted else 0
+    if groups == 1 and dilation[0] > 1 and dilation[0] * (weight.shape[2] - 1) >= x.shape[2]:
+        return max(copies, data + weight.nbytes + _unfolded(x, weight, gradient) - made)
     if _layout(x, weight):
         blocks = BLOCK**2 if _is_padded_twice(x, weight, dilation, groups) else 1
         return copies + (1 + blocks) * weight.nbytes
     both = _blocked_input(x, groups) + _blocked(gradient)
-    of_data = _blocked(x) + x.nbytes if wanted else 0
-    of_weight = both + 2 * weight.nbytes + (x.nbytes if wanted else 0)
-    return max(of_data, of_weight) - sum(t.nbytes for t in outputs)
+    of_data = data + _blocked(x) if wanted else 0
+    return max(of_data, data + both + 2 * weight.nbytes) - made
+
+
+def _unfolded(x: Tensor, weight: Tensor, gradient: Tensor) -> int:
+    """Bytes with which oneDNN makes a weight gradient of a dilated kernel that reaches over the whole height.
+
+    Four of its own gradients, and one image unfolded, in its other layout too; of small maps every thread takes one.
+    """
+    pixels = gradient[0, 0].numel()
+    unfolded = weight[0].numel() * pixels * gradient.element_size()
+    image = x[0].nbytes if _layout(x, weight) else 0
+    threads = torch.get_num_threads()
+    at_once = threads if pixels < PIXELS_EACH * threads else 1
+    return at_once * (4 * weight.nbytes + unfolded + image)
 
 
 def _is_padded_twice(x: Tensor, weight: Tensor, dilation: Sequence[int], groups: int) -> bool:

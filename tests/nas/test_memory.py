@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from nas import registry
 from nas.allocations import Allocations
+from nas.architecture import load_architecture, published
 from nas.cost import Counter, cost
 from nas.errors import TrainingError
 from nas.leaf_memory import Conditions
@@ -235,20 +237,24 @@ def whole(plan: Plan, channels_last: bool) -> int:
     return memory.most
 
 
-def errors(space: str, count: int, size: tuple[int, int]) -> list[float]:
-    """Relative differences to the allocator, of evaluation and training, in both layouts, of random networks."""
+def errors_of(tree: Mapping[str, Any], size: tuple[int, int]) -> list[float]:
+    """Relative differences to the allocator, of evaluation and training, in both layouts."""
     found = []
-    for tree in drawn(space, count, seed=2):
-        plan, task = Planner(size).plan(tree), plain_task(tree)
-        network = Network(plan)
-        for last in (False, True):
-            counted = peak_inference(plan, Conditions(channels_last=last))
-            found.append(counted / cpu_peak(evaluation(network, size, last)) - 1)
-            recipe = Recipe(batch=2, channels_last=last)
-            counted = peak_training(plan, task, recipe)
-            network.zero_grad()
-            found.append(counted / cpu_peak(training(network, size, task, recipe)) - 1)
+    plan, task = Planner(size).plan(tree), plain_task(tree)
+    network = Network(plan)
+    for last in (False, True):
+        counted = peak_inference(plan, Conditions(channels_last=last))
+        found.append(counted / cpu_peak(evaluation(network, size, last)) - 1)
+        recipe = Recipe(batch=2, channels_last=last)
+        counted = peak_training(plan, task, recipe)
+        network.zero_grad()
+        found.append(counted / cpu_peak(training(network, size, task, recipe)) - 1)
     return found
+
+
+def errors(space: str, count: int, size: tuple[int, int]) -> list[float]:
+    """The differences of random networks."""
+    return [error for tree in drawn(space, count, seed=2) for error in errors_of(tree, size)]
 
 
 def check(found: list[float]) -> None:
@@ -261,6 +267,15 @@ def check(found: list[float]) -> None:
 )
 def test_the_cpu_holds_what_was_counted(space: str, count: int, size: tuple[int, int]) -> None:
     check(errors(space, count, size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(128, 256), (97, 131)])
+@pytest.mark.parametrize("name", sorted(published()))
+def test_the_cpu_holds_what_was_counted_of_published_networks(
+    name: str, size: tuple[int, int]
+) -> None:
+    assert max(map(abs, errors_of(dict(load_architecture(name).tree), size))) <= PROMISED
 
 
 @pytest.mark.slow
