@@ -287,6 +287,13 @@ def test_the_cpu_holds_what_was_counted_of_many(
     check(errors(space, count, size))
 
 
+def test_a_device_without_copies_of_its_own_holds_no_more() -> None:
+    for tree in drawn("tiny", 3, seed=6):
+        plan, task, recipe = Planner((49, 67)).plan(tree), plain_task(tree), Recipe(batch=2)
+        assert peak_inference(plan, Conditions(device="cuda")) <= peak_inference(plan)
+        assert peak_training(plan, task, recipe, "cuda") <= peak_training(plan, task, recipe)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("space", ["tiny", "real_time"])
 def test_a_gpu_holds_what_was_counted(space: str) -> None:
