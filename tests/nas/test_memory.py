@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
-from nas import registry
 from nas.allocations import Allocations
 from nas.architecture import load_architecture, published
 from nas.cost import Counter, cost
@@ -21,118 +22,19 @@ from nas.errors import TrainingError
 from nas.leaf_memory import Conditions
 from nas.memory import bytes_by_step, peak_inference, peak_training
 from nas.network import Network, Output
-from nas.plan import Feature, Net, Plan, Planner
+from nas.plan import Plan, Planner
 from nas.recipe import Recipe
-from nas.registry import kind
 from nas.scratch import rules
 from nas.train import train
 from search_spaces.tasks import plain_task
 from tests.nas.allocator import cpu_peak, cuda_peak, drawn, evaluation, image, training
 from tests.nas.toy import TASK, tiny_tree
+from tests.nas.wiring import MAP, SIZE, planned, wired
 
-SIZE = (20, 31)
-MAP = 4 * 3 * SIZE[0] * SIZE[1]
-"""Bytes of an image, and of every map of the hand-made networks."""
+__all__ = ["wired"]
 
 PROMISED, USUAL = 0.1, 0.01
 """How far a count may be from an allocator's, and how far the median of them may."""
-
-
-class Sum(nn.Module):
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__()
-
-    def forward(self, *xs: Tensor) -> Tensor:
-        return sum(xs[1:], start=xs[0])
-
-
-class Relu(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.relu()
-
-
-class Same(Relu):
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
-class View(Relu):
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, [0, 1, 2][0] :]
-
-
-class Cut(Relu):
-    """Half of twice the map: the output is a part of a storage of twice its size."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, x], 1)[:, :3]
-
-
-class Busy(Relu):
-    """Holds three maps at its busiest, of which its output is one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.relu() * x.relu()
-
-
-class Scale(Relu):
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.weight = nn.Parameter(torch.ones(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight
-
-
-class Attend(Relu):
-    """Attention of every pixel to every other, whose scores are 200 maps where they are written down."""
-
-    def pixels(self, x: Tensor) -> Tensor:
-        return x.flatten(2).transpose(1, 2)[:, None].contiguous()
-
-    def forward(self, x: Tensor) -> Tensor:
-        pixels = self.pixels(x)
-        mixed = nn.functional.scaled_dot_product_attention(pixels, pixels, pixels)
-        return mixed[:, 0].transpose(1, 2).reshape(x.shape)
-
-
-class AttendWritten(Attend):
-    """The same in a layout that the fused kernel does not take."""
-
-    def pixels(self, x: Tensor) -> Tensor:
-        return x.flatten(2).transpose(1, 2)[:, None]
-
-
-class UpAndDown(Relu):
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.up = nn.ConvTranspose2d(channels, 24, 2, 2)
-        self.down = nn.Conv2d(24, channels, 3, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.up(x))  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def wired(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry whose root wires leaves as its tree says: {name: [kind, input, ...]}; "x" is the image."""
-    monkeypatch.setattr(registry, "KINDS", {})
-    for leaf in (Sum, Relu, Same, View, Cut, Busy, Scale, Attend, AttendWritten, UpAndDown):
-        kind(leaf.__name__.lower(), "cell")(leaf)
-
-    @kind("network", "root")
-    def network(net: Net, *, wires: Mapping[str, list[str]]) -> dict[str, Feature]:
-        made = {"x": net.image}
-        for name, (what, *inputs) in wires.items():
-            made[name] = net.add(name, {what: {}}, *(made[i] for i in inputs))
-        return {"logits": made[name]}
-
-
-def planned(**wires: list[str]) -> Plan:
-    return Planner(SIZE).plan({"wires": wires})
 
 
 CHAIN = {"a": ["relu", "x"], "b": ["relu", "a"], "c": ["relu", "b"]}
@@ -166,6 +68,33 @@ def test_what_each_step_holds_can_be_counted_by_hand(
     assert list(by_step.values()) == [MAP * n for n in maps]
     assert peak_inference(plan) == MAP * max(maps)
     assert list(bytes_by_step(plan, Conditions(batch=3)).values()) == [3 * MAP * n for n in maps]
+
+
+def wirings() -> st.SearchStrategy[dict[str, list[str]]]:
+    """Return networks of up to seven leaves, each of what was made before it; the last adds up what nobody took."""
+    leaf = st.tuples(
+        st.sampled_from(["relu", "same", "view", "cut", "busy", "sum"]),
+        st.lists(st.integers(0, 20), min_size=1, max_size=3),
+    )
+    return st.lists(leaf, min_size=1, max_size=6).map(_wires)
+
+
+def _wires(leaves: list[tuple[str, list[int]]]) -> dict[str, list[str]]:
+    wires: dict[str, list[str]] = {}
+    for what, inputs in leaves:
+        made = ["x", *wires]
+        sources = [made[i % len(made)] for i in (inputs if what == "sum" else inputs[:1])]
+        wires[f"n{len(wires)}"] = [what, *sources]
+    taken = {name for _, *inputs in wires.values() for name in inputs}
+    return {**wires, "end": ["sum", *(name for name in wires if name not in taken)]}
+
+
+@pytest.mark.usefixtures("wired")
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(wirings())
+def test_any_wiring_holds_what_running_it_holds(wires: dict[str, list[str]]) -> None:
+    plan = planned(**wires)
+    assert peak_inference(plan, Conditions(batch=2)) == whole(plan, channels_last=False)
 
 
 class Total:
