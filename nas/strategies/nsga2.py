@@ -14,11 +14,19 @@ POPULATION = 20
 
 
 class InOrder(NSGAIISampler):
-    """Parents in the order of their numbers.
+    """Parents in the order of their numbers, and every trial in a generation.
 
-    Optuna hands them out by rank when it selects them and by number when it reads its own note of them, so what a
+    Optuna gives a trial its generation when it draws one of its parameters: one whose parameters are all given (a
+    repaired proposal, a starting point) would have none, and never be a parent.
+
+    It hands them out by rank when it selects them and by number when it reads its own note of them, so what a
     child becomes would depend on whether the run was interrupted since.
     """
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Give the trial its generation."""
+        super().before_trial(study, trial)
+        self.get_trial_generation(study, trial)
 
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
         """Return the parents of a generation."""

@@ -5,17 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from nas.architecture import Architecture
 from nas.candidates import TIGHT, is_refused, is_tight
-from nas.cost import Counter
+from nas.cost import Counter as CostCounter
 from nas.errors import LimitError
 from nas.executors import EXECUTORS
 from nas.front import front
 from nas.run import Run
 from nas.space import load_space
+from nas.strategies.nsga2 import POPULATION
 from tests.nas.search.conftest import DATA, PLANTED
 from tests.nas.search.test_search import STRATEGIES, history
 
@@ -65,7 +69,7 @@ def planted(trial):
 def networks(space, run):
     """Return all networks of a space, as the run saw it, by digest, with what they cost."""
     fitted = load_space(space).with_classes(len(run.settings.classes))
-    counter = Counter(run.settings.size)
+    counter = CostCounter(run.settings.size)
     counted = map(counter.count, fitted.with_input((3, *run.settings.size)).enumerate())
     return {c.digest: c for c in counted}
 
@@ -135,12 +139,23 @@ def wait_for(folder, trials, process):
 @pytest.mark.full
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_resumed_is_uninterrupted_with_repairs(tight, find, strategy):
-    whole = tight("whole", strategy=strategy, budget="14trials")
+    whole = tight("whole", strategy=strategy, budget="23trials")
     part = tight("part", strategy=strategy, budget="1trials")
-    for trials in (2, 3, 9, 14):
+    for trials in (2, 3, 9, 21, 23):
         part = find(resume=part.folder, budget=f"{trials}trials")
     assert history(part) == history(whole)
     assert [t.repaired_from for t in part.trials()] == [t.repaired_from for t in whole.trials()]
+
+
+@pytest.mark.full
+def test_repaired_networks_become_parents(tight):
+    """Every network that nsga2 has had trained is in a generation, and a full one is followed by the next."""
+    run = tight(strategy="nsga2", budget=f"{2 * POPULATION + 1}trials")
+    study = optuna.load_study(study_name=run.folder.name, storage=run.study_url)
+    done = [t for t in study.get_trials() if t.state == TrialState.COMPLETE]
+    assert any("repaired_from" in t.user_attrs for t in done)
+    generations = Counter(t.system_attrs["InOrder:generation"] for t in done)
+    assert generations == {0: POPULATION, 1: POPULATION, 2: 1}
 
 
 @pytest.mark.full
