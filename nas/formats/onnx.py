@@ -32,31 +32,8 @@ class Onnx:
         dynamic: bool,
         metadata: Mapping[str, str],
     ) -> None:
-        import torch
-
-        _require("onnxscript")
-        names = {0: "batch", 2: "height", 3: "width"} if dynamic else {0: "batch"}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network,
-                (example,),
-                dynamo=True,
-                dynamic_shapes=(names,),
-                input_names=["image"],
-                output_names=["logits"],
-                verbose=False,
-            )
-        if program is None:
-            raise ExportError(
-                "torch.onnx.export returned nothing; is its `dynamo` exporter switched off?"
-            )
-        shape: Any = program.model.graph.inputs[0].shape
-        fixed = [name for axis, name in names.items() if str(shape[axis]).isdigit()]
-        if fixed:
-            raise ExportError(
-                f"tracing fixed {', '.join(fixed)}: a layer computes with the size itself"
-            )
+        axes = {0: "batch", 2: "height", 3: "width"} if dynamic else {0: "batch"}
+        program = export_program(network, example, axes)
         program.model.metadata_props.update(metadata)
         program.save(str(path), external_data=False)
 
@@ -73,6 +50,38 @@ class Onnx:
             return torch.from_numpy(session.run(None, {"image": images.numpy()})[0])
 
         return run
+
+
+def export_program(network: nn.Module, example: Tensor, axes: Mapping[int, str]) -> Any:
+    """Return the ONNX program of a network, traced on `example` (N, 3, H, W), with the axes in `axes` dynamic.
+
+    Raises ExportError where tracing fixed one of them.
+    """
+    import torch
+
+    _require("onnxscript")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(dict(axes),) if axes else None,
+            input_names=["image"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError(
+            "torch.onnx.export returned nothing; is its `dynamo` exporter switched off?"
+        )
+    shape: Any = program.model.graph.inputs[0].shape
+    fixed = [name for axis, name in axes.items() if str(shape[axis]).isdigit()]
+    if fixed:
+        raise ExportError(
+            f"tracing fixed {', '.join(fixed)}: a layer computes with the size itself"
+        )
+    return program
 
 
 def _require(name: str) -> Any:

@@ -15,8 +15,8 @@ from nas.space import Space
 
 POOL = 12
 """Random networks looked at for each one that is chosen."""
-TRIES = 50
-"""Random draws for each network of the pool before a space counts as too small or too broken."""
+IDLE = 300
+"""Random draws in a row that give nothing new after which a space has no more."""
 
 Key = tuple[bytes, object]
 
@@ -49,16 +49,16 @@ def networks_to_time(
 
 def _pool(space: Space, size: tuple[int, int], rng: Random, count: int) -> Iterator[_Drawn]:
     """Yield different random networks that fit together."""
-    planner, known = Planner(size), set[str]()
-    for _ in range(TRIES * count):
-        if len(known) == count:
-            return
+    planner, known, idle = Planner(size), set[str](), 0
+    while len(known) < count and idle < IDLE:
+        idle += 1
         architecture = closed(space, random_chooser(rng))
         try:
             plan = planner.plan(architecture)
         except PlanError:
             continue
         if plan.digest not in known:
+            idle = 0
             known.add(plan.digest)
             steps, _ = plan.steps()
             leaves = frozenset((step.leaf.key, step.leaf.inputs) for step in steps)

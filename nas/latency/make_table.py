@@ -24,6 +24,7 @@ NETWORKS = 60
 AT_ONCE = 5
 """Networks that are held in memory together and take turns."""
 RUNS = 12
+PROFILED = 6
 REFERENCE_RUNS = 30
 
 Told = Callable[[int, int], None]
@@ -122,5 +123,5 @@ def _timed(
                 architecture=text,
                 ms=found.relative * table.reference_ms,
                 spread=found.spread,
-                nodes=session.profile(runs) if session.profile else None,
+                nodes=session.profile(min(runs, PROFILED)) if session.profile else None,
             )

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nas.errors import LatencyError
-from nas.formats import find as find_format
+from nas.errors import ExportError, LatencyError
+from nas.formats.onnx import export_program
 from nas.latency.runtimes import Session
 from nas.latency.runtimes.eager import placed
 from nas.latency.runtimes.owners import owners
@@ -52,10 +52,12 @@ def session(network: nn.Module, target: Target) -> Session:
 
 
 def write(network: nn.Module, target: Target, file: Path) -> torch.Tensor:
-    """Export the network with its size fixed and its batch free; return images (N, 3, H, W) for it, on the CPU."""
+    """Export the network with its size and batch fixed; return images (N, 3, H, W) for it, on the CPU."""
     network, images = placed(network, replace(target, device="cpu"))
-    example = images if len(images) > 1 else images.repeat(2, 1, 1, 1)
-    find_format("onnx").write(network, example, file, dynamic=False, metadata={})
+    try:
+        export_program(network, images, {}).save(str(file), external_data=False)
+    except ExportError as error:
+        raise LatencyError(f"target {target}: {error}") from error
     return images
 
 
@@ -89,7 +91,6 @@ def _load(graph: _Graph, profiled: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = target.threads, 1
     options.log_severity_level = 3
-    options.add_free_dimension_override_by_name("batch", target.batch)
     if profiled:
         options.enable_profiling = True
         options.profile_file_prefix = str(graph.file.with_name("profile"))

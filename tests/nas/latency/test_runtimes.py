@@ -103,7 +103,6 @@ def test_every_kernel_of_onnx_runtime_that_takes_time_belongs_to_a_leaf(tmp_path
     options = ort.SessionOptions()
     options.enable_profiling, options.optimized_model_filepath = True, str(best)
     options.profile_file_prefix = str(tmp_path / "profile")
-    options.add_free_dimension_override_by_name("batch", 1)
     loaded = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     for _ in range(4):
         loaded.run(None, {"image": images.numpy()})
