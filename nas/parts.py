@@ -85,12 +85,14 @@ def _demand(part: Part, needed: int) -> Demand:
             cost = body.demands.get(mask) or body.demand(mask)
             macs += cost.macs
             params += cost.params
-            refs = tuple([refs[j] for j in cost.inputs])
+            for j in cost.inputs:
+                node, output = refs[j]
+                wanted[node] |= 1 << output
         else:
             macs += body.macs
             params += body.params
-        for node, output in refs:
-            wanted[node] |= 1 << output
+            for node, output in refs:
+                wanted[node] |= 1 << output
     inputs = tuple([j for j in range(part.arity) if wanted[-1 - j]])
     return Demand(macs, params, inputs, tuple(wanted[:size]))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import count, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.errors import PlanError, SpaceError
+from nas.memo import Known, Memo
 from nas.parts import IMAGE, Feature, Part, Plan, Ref, Step
-from nas.registry import REQUIRED, Kind, find
+from nas.registry import REQUIRED, Kind, find, load
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -18,14 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Feature", "Net", "Plan", "Planner", "Step"]
 
-REMEMBERED = 50_000
-"""Parts and leaves that a planner keeps before it starts afresh: some hundred megabytes at most."""
-
 _feature = Feature._make
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Use:
+class Use(NamedTuple):
     """One call of `Net.add`: a kind with its fields, what surrounds it, and where it stands in the plan."""
 
     kind: Kind
@@ -39,20 +35,6 @@ class Use:
         return PlanError(f"{self.at or 'network'}: {text}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Known:
-    """What a use comes to, wherever it stands: a kind's name behind a dot, a leaf or part, and what `add` returns.
-
-    `image` are the inputs before those that it was given; the references in `result` have no meaning. A leaf on an
-    input that is not alive has no body.
-    """
-
-    suffix: str
-    body: Leaf | Part | None
-    image: tuple[Ref, ...]
-    result: Any
-
-
 class Planner:
     """Plans architectures for images of one size (H, W), remembering every part and leaf that it has seen."""
 
@@ -62,15 +44,16 @@ class Planner:
                 f"an input size needs at least one pixel each way, got {size[0]}x{size[1]}"
             )
         self.size = size
-        self.known: dict[bytes, Known] = {}
+        self.memo = Memo()
 
     def plan(self, architecture: Architecture | Mapping[str, Any]) -> Plan:
         """Plan a closed architecture. Raises PlanError with the place in the plan and the path in the tree."""
         tree: dict[str, Any] = dict(
             architecture if isinstance(architecture, Mapping) else architecture.tree
         )
+        self.memo.passing.clear()
         try:
-            root = self._draw(Use(find("network", "root"), tree, {}, ()))
+            root = self._draw(Use(_root(), tree, {}, ()))
         except PlanError as error:
             paths = (_path_of(tree, spec) for spec in getattr(error, "specs", ()))
             path = next((p for p in paths if p), None)
@@ -94,14 +77,9 @@ class Planner:
         suffix = f".{use.kind.name}"
         if use.kind.is_leaf:
             leaf, feature = self._leaf(use)
-            known = Known(suffix, leaf, (), feature)
-        else:
-            part = self._draw(use)
-            known = Known(suffix, part, (IMAGE,), part.result)
-        if len(self.known) >= REMEMBERED:
-            self.known.clear()
-        self.known[key] = known
-        return known
+            return self.memo.add(key, Known(suffix, leaf, (), feature))
+        part = self._draw(use)
+        return self.memo.add(key, Known(suffix, part, (IMAGE,), part.result))
 
     def _draw(self, use: Use) -> Part:
         """Let the composite add its nodes to a fresh net, its inputs renumbered as the part's own."""
@@ -118,7 +96,7 @@ class Planner:
     def _leaf(self, use: Use) -> tuple[Leaf | None, Feature]:
         """Return the leaf and its output; none where an input is not alive."""
         named = use.inputs[0] if len(use.inputs) == 1 else None
-        features = list(_features(use.inputs))
+        features = _features(use.inputs)
         if not features:
             raise use.error("a leaf needs at least one input")
         stride = out_stride(use, features[0].stride)
@@ -158,7 +136,7 @@ class Net:
     def __init__(self, planner: Planner, at: str) -> None:
         self.image = Feature(3, 1)
         self._planner = planner
-        self._known = planner.known
+        self._kept, self._passing = planner.memo.kept, planner.memo.passing
         self._at = at
         self._bodies: dict[str, Leaf | Part] = {}
         self._inputs: list[tuple[Ref, ...]] = []
@@ -173,16 +151,17 @@ class Net:
         try:
             use: Any = (spec, place, _shapes(inputs, refs))
             key = marshal.dumps(use, 2)  # by values only: later versions see what is one object
-            known = self._known.get(key) or self._learn(key, name, spec, inputs, place)
-            name += known.suffix
-            if name in self._bodies:
-                raise PlanError(f"{self._at}: two nodes are called {name!r}; names must differ")
+            known = self._kept.get(key) or self._passing.get(key)
+            if known is None:
+                known = self._learn(key, name, spec, inputs, place)
             body, result = known.body, known.result
             if body is None:
                 return result._replace(ref=refs[0])
             index = len(self._inputs)
-            self._bodies[name] = body
             self._inputs.append((*known.image, *refs))
+            self._bodies[name + known.suffix] = body
+            if len(self._bodies) == index:
+                raise self._twice(name + known.suffix)
             if result.__class__ is Feature:
                 return _feature((*result[:3], (index, 0)))
             return _placed(result, zip(repeat(index), count()))
@@ -190,6 +169,9 @@ class Net:
             raise _located(self._open(name, error), spec) from error
         except PlanError as error:
             raise _located(error, spec) from error.__cause__
+
+    def _twice(self, name: str) -> PlanError:
+        return PlanError(f"{self._at}: two nodes are called {name!r}; names must differ")
 
     def _open(self, name: str, error: ValueError) -> PlanError:
         text = f"cannot be planned with its fields as they are ({error})"
@@ -204,7 +186,7 @@ class Net:
 
     def part(self, arity: int, result: Any) -> Part:
         """Return what was added as a part of `arity` inputs, the image among them, with this result."""
-        outputs = tuple(f.ref for f in _features(result))
+        outputs = tuple([f.ref for f in _features(result)])
         names, bodies = tuple(self._bodies), tuple(self._bodies.values())
         return Part(names, bodies, tuple(self._inputs), arity, result, outputs)
 
@@ -257,6 +239,15 @@ class Net:
         return value
 
 
+def _root() -> Kind:
+    """Return the kind at the top of every architecture; the domain registers it."""
+    try:
+        return find("network", "root")
+    except SpaceError:
+        load()
+        return find("network", "root")
+
+
 def out_stride(use: Use, stride: int) -> int:
     """Stride of a leaf's output: `to` is absolute, `stride` multiplies that of its first input."""
     given = {**use.fields, **use.place}
@@ -271,18 +262,15 @@ def out_stride(use: Use, stride: int) -> int:
     return stride * int(factor)
 
 
-def _features(value: Any) -> Iterator[Feature]:
-    """Yield the features of a nested structure, in order."""
-    if isinstance(value, Feature):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _features(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _features(item)
-    else:
+def _features(value: Any) -> list[Feature]:
+    """Return the features of a nested structure, in order."""
+    if value.__class__ is Feature:
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
         raise _no_feature(value)
+    return [feature for item in value for feature in _features(item)]
 
 
 def _no_feature(value: Any) -> PlanError:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas import registry
+from nas import memo, registry
 from nas.errors import PlanError
 from nas.fields import Odd, Place, Spec
+from nas.language.tree import Choice
 from nas.network import Network, Output
-from nas.plan import Feature, Net, Planner
+from nas.parts import Part
+from nas.plan import Feature, Net, Plan, Planner
 from nas.registry import kind
 
 
@@ -224,3 +226,42 @@ def test_values_are_freed_after_their_last_use() -> None:
         assert set(step.inputs) <= alive
         alive = (alive | {step.output}) - set(step.frees)
     assert alive == set(outputs.values())
+
+
+def bodies(plan: Plan) -> dict[str, int]:
+    return {name: id(body) for name, body in zip(plan.root.names, plan.root.bodies, strict=True)}
+
+
+def test_parts_that_come_again_are_kept_and_others_are_not() -> None:
+    planner = Planner(SIZE)
+    for kernel in range(1, 21, 2):
+        planner.plan({"body": {"conv": {"kernel": kernel}}})
+    assert not any(isinstance(known.body, Part) for known in planner.memo.kept.values())
+    first, second, third = (planner.plan({"body": CONV}) for _ in range(3))
+    assert first.macs == second.macs == third.macs
+    assert bodies(second)["a.pair"] != bodies(first)["a.pair"]
+    assert bodies(second)["a.pair"] == bodies(third)["a.pair"]
+
+
+def test_forgetting_everything_changes_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    trees = [{"body": {"conv": {"kernel": k}}, "twice": True} for k in (1, 3, 5, 3, 1)]
+    expected = [Planner(SIZE).plan(tree).macs for tree in trees]
+    monkeypatch.setattr(memo, "MOST", 1)
+    planner = Planner(SIZE)
+    assert [planner.plan(tree).macs for tree in trees] == expected
+    assert len(planner.memo.kept) == 1
+
+
+def test_what_is_no_feature_is_refused_with_its_place() -> None:
+    @kind("odd", "cell")
+    def odd(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
+        return net.add("y", CONV, x.channels, width=width)  # type: ignore[no-any-return]
+
+    with pytest.raises(PlanError, match=r"expected a feature.*got 3"):
+        Planner(SIZE).plan({"body": {"odd": {}}})
+
+
+def test_an_open_choice_is_refused_with_its_place() -> None:
+    tree = {"body": {"conv": {"kernel": Choice((1, 3))}}}
+    with pytest.raises(PlanError, match=r"a cannot be planned.*close open choices.*resolve"):
+        Planner(SIZE).plan(tree)

@@ -1,0 +1,111 @@
+"""A space of networks with hundreds of leaves, in the manner of Auto-DeepLab: what `counting.py` counts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from nas.fields import CellSpec, Place, Positive
+from nas.plan import Feature, Net
+from nas.registry import kind
+from nas.space import Space, load_space
+
+SPACE = """
+task: {{semantic: {{classes: 19}}}}
+input: [3, 512, 1024]
+encoder:
+  trellis:
+    path: {{walk: {layers}, from: 4, moves: {{4: [4, 8], 8: [4, 8, 16], 16: [8, 16, 32], 32: [16, 32]}}}}
+    cells:
+      repeat: {cells}
+      of:
+        repeat: 5
+        of:
+          pick: 2
+          from: [prev2, prev, earlier]
+          of:
+            choice:
+              conv: {{kernel: {{choice: [1, 3, 5]}}}}
+              separable: {{kernel: {{choice: [3, 5]}}, dilation: {{choice: [1, 2]}}}}
+              mbconv: {{kernel: {{choice: [3, 5]}}}}
+              basic: {{}}
+decoders: {{semantic: {{context: {{aspp: {{}}}}, head: {{deeplabv3plus: {{}}}}}}}}
+"""
+
+
+POINTWISE = {"conv": {"kernel": 1}}
+BLOCK: dict[str, dict[str, object]] = {"trellis_block": {}}
+
+
+class Entry(TypedDict):
+    """One input of a block: where it comes from, and the operation on it."""
+
+    source: str
+    op: CellSpec
+
+
+@kind("trellis_block", "part")
+def trellis_block(
+    net: Net, first: Feature, second: Feature, *, width: Place[int], ops: Place[list[CellSpec]]
+) -> Feature:
+    """The sum of two operations."""
+    terms = [
+        net.add(f"op{i}", op, x, width=width)
+        for i, (op, x) in enumerate(zip(ops, (first, second), strict=True))
+    ]
+    return net.sum("sum", *terms)
+
+
+@kind("trellis_cell", "part")
+def trellis_cell(
+    net: Net,
+    before: Feature,
+    x: Feature,
+    *,
+    width: Place[int],
+    to: Place[int],
+    blocks: Place[list[list[Entry]]],
+) -> Feature:
+    """Five blocks on the two features before, each on any two of what is there; concatenated."""
+    states = {"prev2": _fitted(net, "prev2", before, width, to)}
+    states["prev"] = _fitted(net, "prev", x, width, to)
+    made = {}
+    for i, (first, second) in enumerate(blocks):
+        inputs = states[first["source"]], states[second["source"]]
+        ops = first["op"], second["op"]
+        name = f"item{i}"
+        made[name] = states[name] = net.add(name, BLOCK, *inputs, width=width, ops=ops)
+    return net.concat("out", made)
+
+
+def _fitted(net: Net, name: str, x: Feature, width: int, to: int) -> Feature:
+    return net.resize(name, net.add(name, POINTWISE, x, width=width), to=to)
+
+
+@kind("trellis", "encoder")
+def trellis(
+    net: Net,
+    image: Feature,
+    *,
+    path: list[Literal[4, 8, 16, 32]],
+    cells: list[list[list[Entry]]],
+    filters: Positive = 8,
+) -> dict[str, Feature]:
+    """One cell per step of the path; with fewer cells than steps they are taken in turn."""
+    before: Feature = net.add("stem0", {"conv": {}}, image, width=32, stride=2)
+    x: Feature = net.add("stem1", {"conv": {}}, before, width=32, stride=2)
+    last = {4: x}
+    for layer, stride in enumerate(path):
+        fields = {"width": filters * stride // 4, "to": stride, "blocks": cells[layer % len(cells)]}
+        before, x = x, net.add(f"cell{layer}.s{stride}", {"trellis_cell": {}}, before, x, **fields)
+        last[stride] = x
+    return {f"s{stride}": last[stride] for stride in sorted(last)}
+
+
+def trellis_space(layers: int, cells: int) -> Space:
+    """Return the space with paths of `layers` steps and `cells` cells drawn for each architecture."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(SPACE.format(layers=layers, cells=cells))
+        file.flush()
+        return load_space(Path(file.name))
