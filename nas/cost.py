@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nas.memory import peak_inference, peak_training
+from nas.memory import bytes_by_step, peak_inference, peak_training
 from nas.network import input_size
 from nas.plan import Plan, Planner
 from nas.registry import domain
@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NodeCost:
-    """One leaf of the network: its name, kind, MACs, parameters and output shape (C, H, W)."""
+    """One leaf of the network: its name, kind, MACs, parameters and output shape (C, H, W).
+
+    `memory_bytes` is what is held at once while it runs, in evaluation, `time_ms` its share of the latency if known.
+    """
 
     name: str
     kind: str
     macs: int
     params: int
     shape: tuple[int, int, int]
+    memory_bytes: int
+    time_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +114,30 @@ def cost(
     size: tuple[int, int] | None = None,
     *,
     training: Recipe | None = None,
+    times: Mapping[str, float] | None = None,
 ) -> Cost:
     """Count a network at `size` (H, W), or at its own input size, leaf by leaf.
 
-    With a recipe, also the memory of its training step; raises TrainingError where that cannot be told.
+    With a recipe, also the memory of its training step; raises TrainingError where that cannot be told. `times` are
+    milliseconds of the nodes by name, as `nas.latency.node_times` gives them.
     """
     plan = Planner(size or input_size(architecture)).plan(architecture)
     steps, _ = plan.steps()
+    held, times = bytes_by_step(plan), times or {}
     nodes = tuple(
-        NodeCost(s.name, s.leaf.kind.name, s.leaf.macs, s.leaf.params, s.leaf.shape) for s in steps
+        NodeCost(
+            name=s.name,
+            kind=s.leaf.kind.name,
+            macs=s.leaf.macs,
+            params=s.leaf.params,
+            shape=s.leaf.shape,
+            memory_bytes=held[s.name],
+            time_ms=times.get(s.name),
+        )
+        for s in steps
     )
     step_bytes = None
     if training is not None:
         tree = architecture if isinstance(architecture, Mapping) else architecture.tree
         step_bytes = peak_training(plan, domain().plain_task(tree), training)
-    return Cost(plan.macs, plan.params, peak_inference(plan), plan.size, nodes, step_bytes)
+    return Cost(plan.macs, plan.params, max(held.values()), plan.size, nodes, step_bytes)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.table import Table
 
+from nas.breakdown import By, Part, breakdown, slot_of, total
+from nas.breakdown_plot import plot as draw
 from nas.cli.command import Command, input_option, json_option, use_option
 from nas.cli.output import console, memory, print_json, table
 from nas.units import show_count
 
 if TYPE_CHECKING:
-    from nas.cost import Cost, NodeCost
+    from nas.cost import Cost
     from nas.fvcore_cost import FvcoreCost
 
-DEPTH = 2
-"""Dotted parts of a node's name that name its block: `encoder.resnet` of `encoder.resnet.s4.0.basic`."""
+BAR, WIDTH = "█", 20
 
 
 @click.command(
@@ -29,11 +30,28 @@ DEPTH = 2
         "nas cost fpn_resnet50 --input 1024x2048",
         "nas cost results/demo/architectures/3f9c0a1b2c3d.yaml --json",
         "nas cost pspnet_resnet18 --input 360x480 --fvcore",
+        "nas cost fpn_resnet18 --by slot --target onnxruntime --plot where.png",
     ),
 )
 @click.argument("architecture", help="An architecture file, or the name of a published one.")
 @input_option("Input size; the architecture's own if left out. Counting takes no memory for it.")
-@click.option("--blocks", is_flag=True, help="One line per block instead of one per node.")
+@click.option(
+    "--by",
+    type=click.Choice(("node", "slot")),
+    default="node",
+    help="What gets a line: every node, or encoder, context, neck and head.",
+)
+@click.option(
+    "--target",
+    metavar="RUNTIME[,NAME=VALUE...]",
+    help="Measure where the time goes on this target, inside the running network, e.g. onnxruntime or cpu.",
+)
+@click.option(
+    "--latency-table",
+    type=click.Path(path_type=Path),
+    help="Predict where the time goes from this table (see `nas latency --make-table`).",
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw it as bars (.png, .svg, .pdf).")
 @click.option(
     "--fvcore", is_flag=True, help="Put fvcore's total beside it, from a real forward pass."
 )
@@ -51,14 +69,17 @@ def command(
     architecture: str,
     size: tuple[int, int] | None,
     *,
-    blocks: bool,
+    by: By,
+    target: str | None,
+    latency_table: Path | None,
+    plot: Path | None,
     fvcore: bool,
     force: bool,
     batch: int | None,
     as_json: bool,
     use: tuple[str, ...],  # noqa: ARG001
 ) -> None:
-    """Print MACs and parameters of a network by node.
+    """Print where MACs, parameters, memory and time of a network go.
 
     One multiply-add of a convolution, linear layer or matrix product (attention included) is one MAC;
     normalisation, activations and resampling are not counted. Parameters are those of the exported
@@ -71,17 +92,31 @@ def command(
 
     loaded = load_architecture(architecture)
     recipe = Recipe.of(batch=batch)
-    counted = cost(loaded, size, training=recipe)
+    times = _times(loaded, size, target, latency_table)
+    counted = cost(loaded, size, training=recipe, times=times)
+    parts = breakdown(counted.nodes, by)
+    if plot is not None:
+        draw(parts, f"{architecture} at {counted.size[0]}x{counted.size[1]}", plot)
     second = _fvcore(loaded, counted.size, force) if fvcore else None
     if as_json:
         print_json(_as_json(counted, second, loaded.id, recipe.batch))
         return
     out = console()
     out.print(f"{architecture} [dim]({loaded.id})[/dim] at {counted.size[0]}x{counted.size[1]}")
-    out.print(_table(counted, blocks=blocks))
+    out.print(_table(parts, counted))
     out.print(_memory(counted, recipe.batch))
     if second is not None:
         out.print(_comparison(counted, second))
+
+
+def _times(
+    architecture: Any, size: tuple[int, int] | None, target: str | None, path: Path | None
+) -> Mapping[str, float] | None:
+    if target is None and path is None:
+        return None
+    from nas.latency import node_times
+
+    return node_times(architecture, target, size=size, table=path)
 
 
 def _fvcore(architecture: Any, size: tuple[int, int], force: bool) -> FvcoreCost:
@@ -97,23 +132,33 @@ def _fvcore(architecture: Any, size: tuple[int, int], force: bool) -> FvcoreCost
     return fvcore_cost(architecture, size)
 
 
-def block_of(name: str) -> str:
-    """Return the block that a node belongs to: the first parts of its name."""
-    return ".".join(name.split(".")[:DEPTH])
-
-
-def _table(counted: Cost, blocks: bool) -> Table:
-    made = table(("node", "kind", ">MACs", ">share", ">params", "output"), ())
-    for block, group in groupby(counted.nodes, key=lambda node: block_of(node.name)):
-        nodes = list(group)
-        made.add_row(*_row(block, "", nodes, counted), style="bold")
-        for node in () if blocks else nodes:
-            made.add_row(
-                *_row("  " + node.name.removeprefix(f"{block}."), node.kind, [node], counted)
-            )
+def _table(parts: Sequence[Part], counted: Cost) -> Table:
+    """Return the parts with their shares, and a bar for the share of the time, or of MACs where nothing was timed."""
+    whole = total(counted.nodes)
+    timed = whole.time_ms is not None
+    columns = ["node", "kind", ">MACs", ">share", ">params", ">memory"]
+    made = table((*columns, *([">ms", ">share"] if timed else []), "", "output"), ())
+    for part in parts:
+        made.add_row(*_row(part, whole))
     made.add_section()
-    made.add_row(*_row("total", "", list(counted.nodes), counted), style="bold")
+    made.add_row(*_row(whole, whole), style="bold")
     return made
+
+
+def _row(part: Part, whole: Part) -> tuple[str, ...]:
+    macs = _share(part.macs, whole.macs)
+    cells = [part.name, part.kind or f"{part.leaves} nodes", show_count(part.macs), f"{macs:.1%}"]
+    cells += [show_count(part.params), memory(part.memory_bytes)]
+    share = macs
+    if whole.time_ms is not None:
+        share = _share(part.time_ms or 0.0, whole.time_ms)
+        cells += [f"{part.time_ms or 0.0:.2f}", f"{share:.1%}"]
+    bar = BAR * round(WIDTH * share) if part is not whole else ""
+    return (*cells, bar, "x".join(str(extent) for extent in part.shape))
+
+
+def _share(value: float, whole: float) -> float:
+    return value / whole if whole else 0.0
 
 
 def _memory(counted: Cost, batch: int) -> str:
@@ -121,13 +166,6 @@ def _memory(counted: Cost, batch: int) -> str:
         f"memory at once in fp32: {memory(counted.memory_bytes)} evaluating one image, "
         f"{memory(counted.training_bytes or 0)} training on {batch}"
     )
-
-
-def _row(name: str, kind: str, nodes: list[NodeCost], counted: Cost) -> tuple[str, ...]:
-    macs, params = sum(n.macs for n in nodes), sum(n.params for n in nodes)
-    share = f"{100 * macs / counted.macs:.1f} %" if counted.macs else ""
-    shape = "x".join(str(extent) for extent in nodes[-1].shape)
-    return name, kind, show_count(macs), share, show_count(params), shape
 
 
 def _comparison(counted: Cost, second: FvcoreCost) -> Table:
@@ -152,7 +190,7 @@ def _comparison(counted: Cost, second: FvcoreCost) -> Table:
 def _as_json(
     counted: Cost, second: FvcoreCost | None, identity: str, batch: int
 ) -> Mapping[str, Any]:
-    nodes = [{**asdict(node), "block": block_of(node.name)} for node in counted.nodes]
+    nodes = [{**asdict(node), "slot": slot_of(node.name)} for node in counted.nodes]
     head = {
         "id": identity,
         "input": list(counted.size),

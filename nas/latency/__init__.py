@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.errors import LatencyError
+
 if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.latency.measure import Measured
@@ -62,6 +64,36 @@ def latency(
         )
         for a in listed
     )
+
+
+def node_times(
+    architecture: Architecture,
+    target: str | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    table: str | Path | None = None,
+    runs: int = 20,
+) -> Mapping[str, float]:
+    """Return the milliseconds of each leaf by name: measured inside the network on `target`, or predicted by a table.
+
+    Raises LatencyError for a runtime that cannot tell leaves apart, or a table of another input size.
+    """
+    from nas.latency.make_table import held
+    from nas.latency.predictor import Predictor
+    from nas.latency.table import load_table
+    from nas.plan import Planner
+
+    known = None if table is None else load_table(table)
+    wanted = _target(target, size, architecture.input[1:], known)
+    if known is not None:
+        check(known, wanted, here=target is not None, path=table)
+        return Predictor(known).by_node(Planner(wanted.size).plan(architecture))
+    with held(architecture, wanted) as session:
+        if session.profile is None:
+            raise LatencyError(
+                f"{wanted.runtime} merges leaves and cannot tell their times apart; take onnxruntime or eager"
+            )
+        return session.profile(runs)
 
 
 def _target(
