@@ -170,20 +170,27 @@ def _memory(counted: Cost, batch: int) -> str:
 
 def _comparison(counted: Cost, second: FvcoreCost) -> Table:
     """Return both totals side by side, and what fvcore has no formula for."""
-    rest = ", ".join(f"{name.removeprefix('aten::')} x{n}" for name, n in second.uncounted.items())
+    rows = [
+        (
+            "convolutions, linear layers, matrix products",
+            f"{counted.macs:,}",
+            f"{second.convolutions:,}",
+        ),
+        ("total", f"{counted.macs:,}", f"{second.total:,}"),
+    ]
+    if second.added:
+        alone = second.total - sum(second.added.values())
+        rows.append(("total without our formulas", "", f"{alone:,}"))
     made = table(
         ("", ">nas", ">fvcore"),
-        (
-            (
-                "convolutions, linear layers, matrix products",
-                f"{counted.macs:,}",
-                f"{second.convolutions:,}",
-            ),
-            ("total", f"{counted.macs:,}", f"{second.total:,}"),
-        ),
+        rows,
         title="\nfvcore beside it (multiply-adds; its total adds normalisation and resampling)",
     )
-    made.caption, made.caption_justify = f"fvcore did not count: {rest}" if rest else None, "left"
+    ours = ", ".join(f"{name} {show_count(n)}" for name, n in second.added.items())
+    rest = ", ".join(f"{name.removeprefix('aten::')} x{n}" for name, n in second.uncounted.items())
+    notes = [f"counted by formulas of ours: {ours}"] if ours else []
+    notes += [f"fvcore did not count: {rest}"] if rest else []
+    made.caption, made.caption_justify = "\n".join(notes) or None, "left"
     return made
 
 
