@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,12 +87,23 @@ def _made_here(space: Space, target: Target, say: Say) -> Table:
         if done % step < 5 or done == planned:
             say(f"latency: {done} of {planned} networks timed")
 
+    if why := _stale(place, space, target):
+        say(f"{why}\nmaking it again")
+        place.replace(place.with_suffix(".old"))
+    return make_table(space, target, place, told=told)
+
+
+def _stale(place: Path, space: Space, target: Target) -> str:
+    """Return why the table in a file cannot be gone on with, "" if it can, or is not there."""
+    from nas.latency.make_table import Effort, planned_table
+
+    if not place.exists():
+        return ""
     try:
-        return make_table(space, target, place, told=told)
+        planned_table(space, target, place, Effort())
     except LatencyError as error:
-        say(f"{error}\nmaking it again")
-        shutil.move(place, place.with_suffix(".old"))
-        return make_table(space, target, place, told=told)
+        return str(error)
+    return ""
 
 
 def cached_file(space: Space, target: Target) -> Path:
@@ -125,7 +135,11 @@ def measure_front(run: Run, front: Sequence[TrialRecord], say: Say) -> dict[str,
     new = {t.architecture_id: t.architecture for t in front if t.architecture_id not in known}
     if new:
         say(f"measuring {len(new)} networks of the front on {table.target}")
-        known |= _measure(new, table.target)
+        try:
+            known |= _measure(new, table.target)
+        except LatencyError as error:  # the search itself is whole
+            say(f"the front was not measured: {error}")
+            return {}
         content = {
             "conditions": here.to_dict(),
             "networks": {i: asdict(m) for i, m in known.items()},

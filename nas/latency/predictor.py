@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nas.architecture import Architecture
 from nas.errors import LatencyError, PlanError
-from nas.latency.node_model import NodeModel, Works, fit_nodes, fit_totals
+from nas.latency.node_model import FLOOR_MS, NodeModel, Works, fit_nodes, fit_totals
 from nas.latency.table import Table
 from nas.leaf import Leaf
 from nas.parts import Plan, Step
@@ -29,13 +29,15 @@ FOLDS = 8
 LEAST = 10
 """Networks below which there is nothing to fit on."""
 COVERAGE = 0.9
+STRENGTHS = 10.0 ** np.arange(0, 6.5, 0.5)
+"""Of the ridge; the last leaves nothing but a factor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """Milliseconds of a network, between `low` and `high` with 90 % certainty.
 
-    `additive_ms` is the sum over its leaves alone; `measured` the share of it that leaves of the table have.
+    `additive_ms` is the sum over its leaves and a constant; `measured` the share that leaves of the table have of it.
     """
 
     ms: float
@@ -85,6 +87,8 @@ class Predictor:
         self._works = Works()
         cases = _cases(table)
         held_out = np.array(_held_out(self._works, cases))
+        self.constant_ms = _constant(np.array([case.ms for case in cases]), held_out)
+        held_out = np.maximum(held_out + self.constant_ms, FLOOR_MS)
         self._nodes = _fit(self._works, cases)
         self._regressor, logs = _correct(self._works, cases, held_out)
         self.errors = _errors(cases, held_out, logs)
@@ -114,13 +118,14 @@ class Predictor:
         return self._nodes(leaf)
 
     def by_node(self, plan: Plan) -> dict[str, float]:
-        """Return the milliseconds of every leaf of a plan by its name; together they are the additive form."""
+        """Return the milliseconds of every leaf of a plan by its name: with `constant_ms`, the additive form."""
         steps, _ = plan.steps()
         return {step.name: self._nodes(step.leaf) for step in steps}
 
     def _sum(self, steps: Sequence[Step]) -> float:
         self._nodes.learn([step.leaf for step in steps])
-        return sum(self._nodes(step.leaf) for step in steps)
+        ms = self.constant_ms + sum(self._nodes(step.leaf) for step in steps)
+        return max(ms, FLOOR_MS)
 
     def _corrected(self, plan: Plan, steps: Sequence[Step], additive: float) -> float:
         row = _network_row(self._works, plan, [s.leaf for s in steps], additive)
@@ -169,13 +174,23 @@ def _held_out(works: Works, cases: Sequence[_Case]) -> list[float]:
         model = _fit(works, [case for i, case in enumerate(cases) if i % folds != fold])
         for i in range(fold, len(cases), folds):
             model.learn(cases[i].leaves)
-            sums[i] = max(sum(model(leaf) for leaf in cases[i].leaves), 1e-6)
+            sums[i] = sum(model(leaf) for leaf in cases[i].leaves)
     return sums
 
 
+def _constant(ms: Array, sums: Array) -> float:
+    """Return what is best added to every sum, errors taken as shares: what a runtime takes beside its kernels."""
+    weights = ms**-2
+    return float(((ms - sums) * weights).sum() / weights.sum())
+
+
 def _correct(works: Works, cases: Sequence[_Case], sums: Array) -> tuple[Any, Array]:
-    """Fit a ridge from whole-network features to log(total / sum); return it and its leave-one-out residuals."""
-    from sklearn.linear_model import RidgeCV
+    """Fit a ridge from whole-network features to log(total / sum); return it and its leave-one-out residuals.
+
+    It is the strongest ridge whose leave-one-out error is within one standard error of the best: the sum is
+    corrected only where the table clearly asks for it.
+    """
+    from sklearn.linear_model import Ridge, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -183,10 +198,15 @@ def _correct(works: Works, cases: Sequence[_Case], sums: Array) -> tuple[Any, Ar
         [_network_row(works, c.plan, c.leaves, s) for c, s in zip(cases, sums, strict=True)]
     )
     wanted = np.log(np.array([case.ms for case in cases]) / sums)
-    ridge = RidgeCV(np.logspace(0, 5, 11), store_cv_results=True)
-    regressor = make_pipeline(StandardScaler(), ridge).fit(rows, wanted)
-    best = list(ridge.alphas).index(ridge.alpha_)
-    return regressor, np.sqrt(ridge.cv_results_[:, best]) * _signs(regressor, rows, wanted)
+    tried = RidgeCV(STRENGTHS, store_cv_results=True).fit(
+        StandardScaler().fit_transform(rows), wanted
+    )
+    squares = np.asarray(tried.cv_results_)
+    errors, best = squares.mean(axis=0), int(squares.mean(axis=0).argmin())
+    bound = errors[best] + squares[:, best].std() / math.sqrt(len(squares))
+    strongest = max(i for i, error in enumerate(errors) if error <= bound)
+    regressor = make_pipeline(StandardScaler(), Ridge(STRENGTHS[strongest])).fit(rows, wanted)
+    return regressor, np.sqrt(squares[:, strongest]) * _signs(regressor, rows, wanted)
 
 
 def _signs(regressor: Any, rows: Array, wanted: Array) -> Array:

@@ -57,7 +57,8 @@ def test_the_additive_form_is_the_sum_over_nodes() -> None:
         plan = Planner(SIZE).plan(Architecture(text))
         nodes = predictor.by_node(plan)
         assert set(nodes) == {step.name for step in plan.steps()[0]}
-        assert sum(nodes.values()) == pytest.approx(predictor.predict(plan).additive_ms)
+        additive = sum(nodes.values()) + predictor.constant_ms
+        assert additive == pytest.approx(predictor.predict(plan).additive_ms)
         assert predictor(plan) == pytest.approx(predictor.predict(plan).ms)
 
 
@@ -65,7 +66,7 @@ def test_what_the_table_holds_is_told_from_what_is_only_predicted() -> None:
     known = table("tiny", 30)
     predictor = Predictor(known)
     plan = Planner(SIZE).plan(Architecture(known.networks[0].architecture))
-    assert predictor.predict(plan).measured == pytest.approx(1.0)
+    assert predictor.predict(plan).measured == pytest.approx(1.0, abs=0.02)
     other = Planner(SIZE).plan(Architecture(random_texts("real_time", 1)[0]))
     assert predictor.predict(other).measured < 0.5
     totals = Predictor(table("tiny", 30, profiled=False))
