@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,10 @@ PATIENCE_COUNTED = 3
 """The same in a space that is counted out: there, few are left when a strategy repeats itself."""
 COUNTED = {500: PATIENCE_COUNTED, LISTED: PATIENCE}
 """Spaces up to a size are counted out once so many draws in a row brought nothing: then it is known what is left."""
-TIGHT = ((44, 0), (64, 1), (81, 2))
-"""Limits are tight where at most so many of the strategy's last proposals kept them: (proposals, kept).
+RARE = ((44, 0), (64, 1), (81, 2))
+"""Something is rare where at most so many of the strategy's last proposals were that: (proposals, at most).
 
-Where a tenth of all proposals keeps them, each of these happens once in a hundred times.
+Where a tenth of all proposals is, each of these happens once in a hundred times.
 """
 
 
@@ -156,29 +156,31 @@ class Candidates:
 
     def _substitute(self, number: int) -> Substitute | None:
         """Return what is to be tried in the strategy's place, if anything; `used_up` says where nothing is left."""
-        trials = self._record.trials
-        tight, counted_out = is_tight(trials), self._is_counted_out
+        trials, counted_out = self._record.trials, self._is_counted_out
         if counted_out and not self._unseen.left():
-            return self._other(number, rarely_fit=tight)
-        if tight and is_refused(trials[-1]) and trials[-1].repaired_from is None:
-            return self._repaired(number, trials[-1])
+            return self._other(number)
+        last = trials[-1] if trials else None
+        if last and is_refused(last) and last.repaired_from is None and is_rare(_is_new, trials):
+            return self._repaired(number, last)
         if self._idle >= (PATIENCE_COUNTED if counted_out else PATIENCE):
-            return self._other(number, rarely_fit=tight)
+            return self._other(number)
         return None
 
     def _repaired(self, number: int, refused: TrialRecord) -> Substitute | None:
         rng = Random(derive_seed(self._settings.seed, number, "repair"))
         found = self._unseen.repaired(Architecture(refused.architecture), rng)
         if found is None:
-            return self._other(number, rarely_fit=True)
+            return self._other(number)
         return Substitute(strategies.parameters(self._space, found.taken), refused.number)
 
-    def _other(self, number: int, *, rarely_fit: bool) -> Substitute | None:
+    def _other(self, number: int) -> Substitute | None:
         rng = Random(derive_seed(self._settings.seed, number, "unseen"))
         if self._is_counted_out:
             found = self._unseen.any_left(rng)
         else:
-            known = [t.architecture for t in self._record.trials if _is_known(t)]
+            trials = self._record.trials
+            known = [t.architecture for t in trials if _is_known(t)]
+            rarely_fit = is_rare(lambda trial: not is_refused(trial), trials)
             found = self._unseen.other(known, rng, rarely_fit=rarely_fit)
         if found is None:
             return None
@@ -216,16 +218,20 @@ def is_refused(trial: TrialRecord) -> bool:
     return trial.outcome == "refused" and trial.digest != ""
 
 
-def is_tight(trials: Sequence[TrialRecord]) -> bool:
-    """Return whether the strategy's own proposals have rarely kept the limits of late."""
-    most = max(number for number, _ in TIGHT)
-    kept: list[bool] = []
+def is_rare(wanted: Callable[[TrialRecord], bool], trials: Sequence[TrialRecord]) -> bool:
+    """Return whether the strategy's own proposals have rarely been `wanted` of late."""
+    most = max(number for number, _ in RARE)
+    found: list[bool] = []
     for trial in reversed(trials):
         if trial.digest and trial.repaired_from is None and not trial.start_from:
-            kept.append(not is_refused(trial))
-        if len(kept) == most:
+            found.append(wanted(trial))
+        if len(found) == most:
             break
-    return any(len(kept) >= number and sum(kept[:number]) <= few for number, few in TIGHT)
+    return any(len(found) >= number and sum(found[:number]) <= few for number, few in RARE)
+
+
+def _is_new(trial: TrialRecord) -> bool:
+    return not is_refused(trial) and trial.duplicate_of is None
 
 
 def _idle(trials: Sequence[TrialRecord]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -38,9 +39,12 @@ class Drawn:
         return self.counted.cost(name)
 
     def excess(self, limits: Limits) -> float:
-        """Return by how much costs are over their limits, as shares of the limits, added up; 0 within all of them."""
-        costs = self.counted.costs(dict(limits.items()))
-        return sum(max(0.0, over) for over in limits.excess(costs).values())
+        """Return by how much costs are over their limits, as shares of the limits, added up; 0 only within all of them."""
+        caps = dict(limits.items())
+        costs = self.counted.costs(caps)
+        excess = limits.excess(costs)
+        over = [name for name, cap in caps.items() if costs[name] > cap]
+        return sum(max(excess[name], sys.float_info.epsilon) for name in over)
 
     @property
     def taken(self) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """The smallest architecture of a space, against all there are."""
 
+import math
+from dataclasses import replace
 from functools import cache
 from random import Random
 
@@ -15,7 +17,7 @@ from nas.errors import LimitError
 from nas.problem import Limits
 from nas.space import load_space
 from tests.nas.spaces_for_tests import trees
-from tests.nas.toy_costs import Woven
+from tests.nas.toy_costs import ToyCounted, Woven
 
 SIZE = (32, 64)
 
@@ -79,6 +81,17 @@ def test_the_smallest_of_tiny_is_found_from_anywhere(name):
         (start,) = drawn_from(tiny(), seed, 1)
         assert Descent(tiny(), lambda d: d.cost(name)).settle(start).cost(name) == true
         assert least(tiny(), lambda d: d.cost(name), [start], Random(seed)).cost(name) == true
+
+
+@given(st.floats(1e-3, 1e6), st.integers(-3, 3))
+@settings(deadline=None)
+def test_what_is_over_a_limit_by_a_hair_has_an_excess(cap, steps):
+    cost = cap
+    for _ in range(abs(steps)):
+        cost = math.nextafter(cost, math.copysign(math.inf, steps))
+    (some,) = drawn_from(tiny(), 0, 1)
+    drawn = replace(some, counted=ToyCounted({"latency": cost}, ""))
+    assert (drawn.excess(Limits(latency=cap)) > 0) == (steps > 0)
 
 
 def test_a_descent_ends_when_it_is_small_enough():
