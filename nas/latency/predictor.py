@@ -179,9 +179,12 @@ def _held_out(works: Works, cases: Sequence[_Case]) -> list[float]:
 
 
 def _constant(ms: Array, sums: Array) -> float:
-    """Return what is best added to every sum, errors taken as shares: what a runtime takes beside its kernels."""
+    """Return what is best added to every sum, errors taken as shares, or nothing where that would be negative.
+
+    It is what a runtime takes beside its kernels.
+    """
     weights = ms**-2
-    return float(((ms - sums) * weights).sum() / weights.sum())
+    return max(0.0, float(((ms - sums) * weights).sum() / weights.sum()))
 
 
 def _correct(works: Works, cases: Sequence[_Case], sums: Array) -> tuple[Any, Array]:

@@ -24,7 +24,7 @@ class Session:
     """A network ready to run on one image batch that stays where the device wants it.
 
     `run` starts one evaluation, `clock` times it to its end; `profile(runs)` gives the milliseconds of every leaf by
-    its name, the median over `runs` runs of the whole network; None where the runtime cannot say. `held` is let go
+    its name, the fastest of `runs` runs of the whole network; None where the runtime cannot say. `held` is let go
     by `close`.
     """
 
