@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,12 @@ RUNS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnTarget:
-    """What a network of the front took on the target: milliseconds (fastest, median, 90th percentile)."""
+    """What a network of the front took on the target, in the terms of `nas.latency.measure.Measured`."""
 
     min_ms: float
     median_ms: float
     p90_ms: float
+    cpu_ms: float
     spread: float
 
 
@@ -160,9 +161,7 @@ def _measure(architectures: dict[str, str], target: Target) -> dict[str, OnTarge
         for name, one in zip(ids[start:], latency(block, target, runs=RUNS), strict=False):
             assert one.measured is not None
             m = one.measured
-            found[name] = OnTarget(
-                min_ms=m.min_ms, median_ms=m.median_ms, p90_ms=m.p90_ms, spread=m.spread
-            )
+            found[name] = OnTarget(**{f.name: getattr(m, f.name) for f in fields(OnTarget)})
     return found
 
 

@@ -18,11 +18,11 @@ BUSY = 1.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Milliseconds of one evaluation over `runs`: median, 90th percentile, fastest, and median processor time.
+    """Milliseconds of one evaluation over `runs`: median and 90th percentile on the wall, median processor time.
 
-    The fastest repeats best, since other work on the machine only adds. `relative` is the fastest over the reference's
-    fastest in the same rounds, in which drift cancels; `spread` the repeat error: how far the fastest of odd and of
-    even rounds are apart, as a share.
+    `min_ms` is the fastest, in the network's own time (`Sample.own_ms`): it repeats best, since other work on the
+    machine only adds. `relative` is that over the reference's in the same rounds, in which drift cancels; `spread` the repeat
+    error: how far the fastest of odd and of even rounds are apart, as a share.
     """
 
     median_ms: float
@@ -61,21 +61,21 @@ def interleaved(
         for name in order.sample(list(everything), len(everything)):
             taken[name].append(everything[name].time())
         told(turn + 1)
-    beside = min((s.wall_ms for s in taken.get("", ())), default=None)
+    beside = min((s.own_ms for s in taken.get("", ())), default=None)
     return {name: summary(taken[name], beside) for name in sessions}
 
 
 def summary(samples: Sequence[Sample], reference_ms: float | None = None) -> Measured:
     """Sum up the samples of one network; `reference_ms` is the reference's fastest in the same rounds."""
     wall = [s.wall_ms for s in samples]
-    fastest = min(wall)
+    own = [s.own_ms for s in samples]
     return Measured(
         median_ms=statistics.median(wall),
         p90_ms=percentile(wall, 0.9),
-        min_ms=fastest,
+        min_ms=min(own),
         cpu_ms=statistics.median(s.cpu_ms for s in samples),
-        relative=1.0 if reference_ms is None else fastest / reference_ms,
-        spread=_spread(wall),
+        relative=1.0 if reference_ms is None else min(own) / reference_ms,
+        spread=_spread(own),
         runs=len(wall),
     )
 

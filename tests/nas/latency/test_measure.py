@@ -55,10 +55,19 @@ def test_everybody_has_a_turn_in_every_round(runs: int, seed: int) -> None:
 
 @given(TIMES)
 def test_a_summary_is_in_order_and_of_the_right_size(times: list[float]) -> None:
-    found = summary([Sample(t, t / 2) for t in times], 2.0)
+    found = summary([Sample(t, 2 * t) for t in times], 2.0)
     assert min(times) == found.min_ms <= found.median_ms <= found.p90_ms <= max(times)
     assert found.relative == found.min_ms / 2.0
     assert 0.0 <= found.spread < 1.0
+
+
+@given(TIMES, st.floats(1, 20))
+def test_waiting_for_others_is_not_the_networks_own_time(times: list[float], slow: float) -> None:
+    quiet = summary([Sample(t, t) for t in times], 2.0)
+    busy = summary([Sample(slow * t, t) for t in times], 2.0)
+    assert (busy.min_ms, busy.relative, busy.spread) == (quiet.min_ms, quiet.relative, quiet.spread)
+    assert busy.median_ms >= quiet.median_ms
+    assert summary([Sample(t) for t in times]).min_ms == min(times)
 
 
 @pytest.mark.parametrize(
