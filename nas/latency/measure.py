@@ -21,8 +21,8 @@ class Measured:
     """Milliseconds of one evaluation over `runs`: median and 90th percentile on the wall, median processor time.
 
     `min_ms` is the fastest, in the network's own time (`Sample.own_ms`): it repeats best, since other work on the
-    machine only adds. `relative` is that over the reference's in the same rounds, in which drift cancels; `spread` the repeat
-    error: how far the fastest of odd and of even rounds are apart, as a share.
+    machine only adds. `relative` is that over the reference's in the same rounds, in which drift cancels; `spread` the
+    repeat error: how far the fastest of odd and of even rounds are apart, as a share.
     """
 
     median_ms: float
