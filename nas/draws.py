@@ -39,7 +39,7 @@ class Drawn:
         return self.counted.cost(name)
 
     def excess(self, limits: Limits) -> float:
-        """Return by how much costs are over their limits, as shares of the limits, added up; 0 only within all of them."""
+        """Return by how much costs are over their limits, as shares of the limits, in all; 0 only within them."""
         caps = dict(limits.items())
         costs = self.counted.costs(caps)
         excess = limits.excess(costs)

@@ -20,7 +20,7 @@ SCARCE = 0.01
 KEPT = 0.2
 """Share of a level's architectures that reach the next one; a last level has at least as many within the limits."""
 GROWN = 1500
-"""Architectures per level: estimates of one in ten thousand are then off by a third, more or less, in some seconds."""
+"""Architectures per level: estimates of one in ten thousand are then off by a third or more, and take some seconds."""
 LEVELS = 10
 """Levels at most: shares are told down to one in ten million."""
 REDRAWN = (0.05, 0.15, 0.4)
