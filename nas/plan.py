@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feature", "Net", "Plan", "Planner", "Step"]
 
-_feature = Feature._make
+_new = tuple.__new__  # what the constructor of a NamedTuple comes to, in half the time
 
 
 class Use(NamedTuple):
@@ -133,8 +133,9 @@ class Planner:
 class Net:
     """What a composite draws on: add nodes, get features. Nothing is built or run."""
 
+    image = Feature(3, 1)
+
     def __init__(self, planner: Planner, at: str) -> None:
-        self.image = Feature(3, 1)
         self._planner = planner
         self._kept, self._passing = planner.memo.kept, planner.memo.passing
         self._at = at
@@ -163,8 +164,9 @@ class Net:
             if len(self._bodies) == index:
                 raise self._twice(name + known.suffix)
             if result.__class__ is Feature:
-                return _feature((*result[:3], (index, 0)))
-            return _placed(result, zip(repeat(index), count()))
+                channels, stride, alive, _ = result
+                return _new(Feature, (channels, stride, alive, (index, 0)))
+            return _placed((result,), zip(repeat(index), count()))[0]
         except ValueError as error:
             raise _located(self._open(name, error), spec) from error
         except PlanError as error:
@@ -192,11 +194,10 @@ class Net:
 
     def resize(self, name: str, x: Feature, to: int) -> Feature:
         """Resize bilinearly to stride `to`, that is to ceil(image / to); a feature already there is returned."""
-        return (
-            x
-            if x.stride == to
-            else self._feature(self.add(name, {"resize": {}}, x, self.image, to=to))
-        )
+        if x.stride == to:
+            return x
+        resized: Feature = self.add(name, {"resize": {}}, x, self.image, to=to)
+        return resized
 
     def sum(self, name: str, *features: Feature) -> Feature:
         """Add features of one shape; all of them must be alive, or the sum is not."""
@@ -206,11 +207,10 @@ class Net:
             raise PlanError(
                 f"{self._at}.{name}: a sum needs inputs of one shape, got {given}; project or resize them"
             )
-        return (
-            features[0]
-            if len(features) == 1
-            else self._feature(self.add(name, {"sum": {}}, *features))
-        )
+        if len(features) == 1:
+            return features[0]
+        total: Feature = self.add(name, {"sum": {}}, *features)
+        return total
 
     def mix(self, name: str, *features: Feature) -> Feature:
         """Add those features that are alive; with none alive the result is not alive either."""
@@ -219,7 +219,8 @@ class Net:
 
     def concat(self, name: str, features: Mapping[str, Feature]) -> Feature:
         """Concatenate the channels of named features of one stride."""
-        return self._feature(self.add(name, {"concat": {}}, dict(features)))
+        joined: Feature = self.add(name, {"concat": {}}, dict(features))
+        return joined
 
     def nothing(self, like: Feature) -> Feature:
         """Return a feature that carries nothing: no connection."""
@@ -233,10 +234,6 @@ class Net:
             return find(name), fields or {}
         except SpaceError as error:
             raise PlanError(f"{self._at}: {error}") from error
-
-    def _feature(self, value: Any) -> Feature:
-        assert isinstance(value, Feature)
-        return value
 
 
 def _root() -> Kind:
@@ -294,13 +291,17 @@ def _shapes(values: Iterable[Any], refs: list[Ref]) -> list[Any]:
     return shapes
 
 
-def _placed(value: Any, refs: Iterator[Ref]) -> Any:
+def _placed(values: Iterable[Any], refs: Iterator[Ref]) -> list[Any]:
     """Return nested features with other references, taken in order."""
-    if value.__class__ is Feature:
-        return _feature((*value[:3], next(refs)))
-    if isinstance(value, dict):
-        return {name: _placed(item, refs) for name, item in value.items()}
-    return [_placed(item, refs) for item in value]
+    placed: list[Any] = []
+    for value in values:
+        if value.__class__ is Feature:
+            placed.append(_new(Feature, (value.channels, value.stride, value.alive, next(refs))))
+        elif isinstance(value, dict):
+            placed.append(dict(zip(value, _placed(value.values(), refs), strict=True)))
+        else:
+            placed.append(_placed(value, refs))
+    return placed
 
 
 def _located(error: PlanError, spec: Any) -> PlanError:
