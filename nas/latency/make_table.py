@@ -18,6 +18,7 @@ from nas.latency.runtimes import Session
 from nas.latency.table import Table, Timed, load_table
 from nas.latency.target import Conditions, Target
 from nas.network import build
+from nas.plan import Planner
 from nas.space import Space
 
 NETWORKS = 60
@@ -25,7 +26,8 @@ AT_ONCE = 5
 """Networks that are held in memory together and take turns."""
 RUNS = 12
 PROFILED = 6
-REFERENCE_RUNS = 30
+SECONDS = 5.0
+"""That a block of networks is timed at least, as long as ten times `RUNS` allow."""
 
 Told = Callable[[int, int], None]
 
@@ -54,10 +56,10 @@ def make_table(
     """
     effort = effort or Effort()
     table = planned_table(space, target, path, effort)
-    with held(reference(target), target) as beside:
+    with held(Architecture(table.reference), target) as beside:
         if not table.reference_ms:
-            alone = interleaved({"reference": beside}, runs=REFERENCE_RUNS)["reference"]
-            table = replace(table, reference_ms=alone.min_ms)
+            alone = interleaved({"reference": beside}, runs=effort.runs, seconds=SECONDS)
+            table = replace(table, reference_ms=alone["reference"].min_ms)
         told(len(table.networks), len(table.planned))
         while block := table.left[:AT_ONCE]:
             table = table.with_networks(*_timed(block, table, beside, effort.runs))
@@ -89,8 +91,17 @@ def new_table(space: Space, target: Target, effort: Effort) -> Table:
         space_digest=space.digest,
         conditions=Conditions.here(target, code_of(texts, target.size)),
         planned=texts,
-        reference=reference(target).text,
+        reference=_typical(chosen, target).text,
     )
+
+
+def _typical(chosen: Sequence[Architecture], target: Target) -> Architecture:
+    """Return the network that is timed beside the others: one of them, larger in MACs than a quarter of them.
+
+    It suffers from a busy machine as they do, and takes little of the time.
+    """
+    planner = Planner(target.size)
+    return sorted(chosen, key=lambda a: planner.plan(a).macs)[len(chosen) // 4]
 
 
 def reference(target: Target) -> Architecture:
@@ -116,7 +127,7 @@ def _timed(
     """Time the networks of a block in turns, then the leaves inside each of them."""
     with ExitStack() as stack:
         sessions = {a.text: stack.enter_context(held(a, table.target)) for a in block}
-        measured = interleaved(sessions, beside, runs=runs)
+        measured = interleaved(sessions, beside, runs=runs, seconds=SECONDS)
         for text, session in sessions.items():
             found = measured[text]
             yield Timed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -12,6 +13,7 @@ from nas.latency.clock import Sample
 from nas.latency.runtimes import Session
 
 WARM_UP = 3
+MOST = 10
 BUSY = 1.25
 """Wall clock over processor time, on one thread, from which somebody else was using the machine."""
 
@@ -44,12 +46,15 @@ def interleaved(
     reference: Session | None = None,
     *,
     runs: int = 20,
+    seconds: float = 0.0,
     seed: int = 0,
     told: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Measured]:
     """Time every session `runs` times, one evaluation each in turn, in an order drawn anew for each round.
 
-    `told` hears the number of each finished round. The time of the warm-up is not kept.
+    Small networks are gone through more often, up to `MOST` times `runs`, until `seconds` are over: a slow moment of
+    the machine may last longer than all their runs. `told` hears the number of each finished round. The time of the
+    warm-up is not kept.
     """
     order = Random(seed)
     everything = {**sessions, **({} if reference is None else {"": reference})}
@@ -57,7 +62,10 @@ def interleaved(
     for session in everything.values():
         for _ in range(WARM_UP):
             session.time()
-    for turn in range(runs):
+    end = time.monotonic() + seconds
+    for turn in range(MOST * runs):
+        if turn >= runs and time.monotonic() >= end:
+            break
         for name in order.sample(list(everything), len(everything)):
             taken[name].append(everything[name].time())
         told(turn + 1)

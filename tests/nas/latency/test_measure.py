@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.latency.clock import Sample, cpu_clock
-from nas.latency.measure import WARM_UP, interleaved, percentile, summary
+from nas.latency.measure import MOST, WARM_UP, interleaved, percentile, summary
 from nas.latency.runtimes import Session
 
 TIMES = st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=40)
@@ -51,6 +51,15 @@ def test_everybody_has_a_turn_in_every_round(runs: int, seed: int) -> None:
     assert rounds == list(range(1, runs + 1))
     assert (found["a"].relative, found["b"].relative) == (2.0, 3.0)
     assert (found["a"].median_ms, found["a"].spread, found["a"].runs) == (4.0, 0.0, runs)
+
+
+def test_small_networks_are_run_until_the_time_is_over() -> None:
+    called: list[str] = []
+    session = scripted("a", called, 4.0)
+    assert interleaved({"a": session}, runs=2, seconds=30.0)["a"].runs == MOST * 2
+    slow = Session(run=lambda: time.sleep(0.02))
+    assert 2 <= interleaved({"a": slow}, runs=2, seconds=0.1)["a"].runs < MOST * 2
+    assert interleaved({"a": slow}, runs=3)["a"].runs == 3
 
 
 @given(TIMES)
