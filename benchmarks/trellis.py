@@ -34,6 +34,7 @@ decoders: {{semantic: {{context: {{aspp: {{}}}}, head: {{deeplabv3plus: {{}}}}}}
 """
 
 
+ITEMS = ("item0", "item1", "item2", "item3", "item4")
 POINTWISE = {"conv": {"kernel": 1}}
 BLOCK: dict[str, dict[str, object]] = {"trellis_block": {}}
 
@@ -70,13 +71,11 @@ def trellis_cell(
     """Five blocks on the two features before, each on any two of what is there; concatenated."""
     states = {"prev2": _fitted(net, "prev2", before, width, to)}
     states["prev"] = _fitted(net, "prev", x, width, to)
-    made = {}
-    for i, (first, second) in enumerate(blocks):
-        inputs = states[first["source"]], states[second["source"]]
+    for name, (first, second) in zip(ITEMS, blocks, strict=True):
+        a, b = states[first["source"]], states[second["source"]]
         ops = first["op"], second["op"]
-        name = f"item{i}"
-        made[name] = states[name] = net.add(name, BLOCK, *inputs, width=width, ops=ops)
-    return net.concat("out", made)
+        states[name] = net.add(name, BLOCK, a, b, width=width, ops=ops)
+    return net.concat("out", {name: states[name] for name in ITEMS})
 
 
 def _fitted(net: Net, name: str, x: Feature, width: int, to: int) -> Feature:

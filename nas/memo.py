@@ -70,4 +70,6 @@ class Memo:
         return known
 
     def _recurs(self, kind: str, key: bytes) -> bool:
-        return self._habits.setdefault(kind, Habit()).recurs(key)
+        if kind not in self._habits:
+            self._habits[kind] = Habit()
+        return self._habits[kind].recurs(key)

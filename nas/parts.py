@@ -70,7 +70,8 @@ class Part:
 
 def _demand(part: Part, needed: int) -> Demand:
     """Go from the outputs back. `wanted` has the nodes and then, where negative indices lead, the part's inputs."""
-    size = len(part.names)
+    bodies, sources = part.bodies, part.inputs
+    size = len(bodies)
     wanted = [0] * (size + part.arity)
     for k, (node, output) in enumerate(part.outputs):
         if needed >> k & 1:
@@ -80,7 +81,7 @@ def _demand(part: Part, needed: int) -> Demand:
         mask = wanted[index]
         if not mask:
             continue
-        body, refs = part.bodies[index], part.inputs[index]
+        body, refs = bodies[index], sources[index]
         if isinstance(body, Part):
             cost = body.demands.get(mask) or body.demand(mask)
             macs += cost.macs

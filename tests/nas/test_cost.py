@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_published_networks_cost_what_torch_and_fvcore_count(name: str) -> None:
 
 
 @pytest.mark.parametrize("space", sorted(spaces()))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_random_networks_cost_what_torch_and_fvcore_count(space: str, seed: int) -> None:
     assert_counts_agree(drawn(space, seed))
@@ -169,3 +170,14 @@ def test_a_huge_input_needs_no_memory() -> None:
     ]
     subprocess.run(command, check=True, capture_output=True)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 3 * 1024 * 1024
+
+
+@pytest.mark.full
+def test_the_benchmark_runs_and_networks_of_hundreds_of_leaves_agree_too() -> None:
+    """It compares MACs of a trellis with torch's and fvcore's, and fails where they differ."""
+    script = Path(__file__).parents[2] / "benchmarks" / "counting.py"
+    few = ["--known", "20", "--count", "20", "--turns", "1", "--size", "64x64"]
+    done = subprocess.run(
+        [sys.executable, str(script), *few], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.count("times as fast as fvcore") == 3

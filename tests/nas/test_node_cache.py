@@ -319,6 +319,7 @@ print(code_version(KINDS["mine"].make))
 """
 
 
+@pytest.mark.full
 def test_a_file_changed_after_it_was_loaded_has_no_version(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text(PLUGIN.format(kernel=3, imported=""))
