@@ -63,7 +63,7 @@ class Probe(nn.Module):
         self.leaf = leaf.make()
         self.inputs = nn.ModuleList(
             nn.Identity() if (c, s) == (3, 1) else nn.Conv2d(3, c, 1, s)
-            for c, s in zip(leaf.channels, strides, strict=True)
+            for (c, _, _), s in zip(leaf.inputs, strides, strict=True)
         )
 
     def forward(self, image: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def test_named_inputs_may_come_in_any_order(case: Case) -> None:
     module = leaf.make().eval()
     inputs = {
         name: torch.randn(1, c, 5, 6)
-        for name, c in zip(leaf.names or (), leaf.channels, strict=True)
+        for name, (c, _, _) in zip(leaf.names or (), leaf.inputs, strict=True)
     }
     torch.testing.assert_close(module(inputs), module(dict(reversed(inputs.items()))))
 
