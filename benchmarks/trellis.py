@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from nas.fields import CellSpec, Place, Positive
+from nas.fields import CellSpec, Positive
 from nas.plan import Feature, Net
 from nas.registry import kind
 from nas.space import Space, load_space
@@ -36,7 +36,6 @@ decoders: {{semantic: {{context: {{aspp: {{}}}}, head: {{deeplabv3plus: {{}}}}}}
 
 ITEMS = ("item0", "item1", "item2", "item3", "item4")
 POINTWISE = {"conv": {"kernel": 1}}
-BLOCK: dict[str, dict[str, object]] = {"trellis_block": {}}
 
 
 class Entry(TypedDict):
@@ -46,35 +45,25 @@ class Entry(TypedDict):
     op: CellSpec
 
 
-@kind("trellis_block", "part")
-def trellis_block(
-    net: Net, first: Feature, second: Feature, *, width: Place[int], ops: Place[list[CellSpec]]
+def block(
+    net: Net, a: Feature, b: Feature, *, width: int, ops: tuple[CellSpec, CellSpec]
 ) -> Feature:
     """The sum of two operations."""
-    terms = [
-        net.add(f"op{i}", op, x, width=width)
-        for i, (op, x) in enumerate(zip(ops, (first, second), strict=True))
-    ]
-    return net.sum("sum", *terms)
+    return net.sum(
+        "sum", net.add("op0", ops[0], a, width=width), net.add("op1", ops[1], b, width=width)
+    )
 
 
-@kind("trellis_cell", "part")
-def trellis_cell(
-    net: Net,
-    before: Feature,
-    x: Feature,
-    *,
-    width: Place[int],
-    to: Place[int],
-    blocks: Place[list[list[Entry]]],
+def cell(
+    net: Net, before: Feature, x: Feature, *, width: int, to: int, blocks: list[list[Entry]]
 ) -> Feature:
     """Five blocks on the two features before, each on any two of what is there; concatenated."""
     states = {"prev2": _fitted(net, "prev2", before, width, to)}
     states["prev"] = _fitted(net, "prev", x, width, to)
     for name, (first, second) in zip(ITEMS, blocks, strict=True):
-        a, b = states[first["source"]], states[second["source"]]
+        inputs = states[first["source"]], states[second["source"]]
         ops = first["op"], second["op"]
-        states[name] = net.add(name, BLOCK, a, b, width=width, ops=ops)
+        states[name] = net.group(name, block, *inputs, width=width, ops=ops)
     return net.concat("out", {name: states[name] for name in ITEMS})
 
 
@@ -97,7 +86,7 @@ def trellis(
     last = {4: x}
     for layer, stride in enumerate(path):
         fields = {"width": filters * stride // 4, "to": stride, "blocks": cells[layer % len(cells)]}
-        before, x = x, net.add(f"cell{layer}.s{stride}", {"trellis_cell": {}}, before, x, **fields)
+        before, x = x, net.group(f"cell{layer}.s{stride}", cell, before, x, **fields)
         last[stride] = x
     return {f"s{stride}": last[stride] for stride in sorted(last)}
 

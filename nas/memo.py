@@ -7,13 +7,13 @@ drawn before, its parts are kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nas.parts import Part, Ref
-
 if TYPE_CHECKING:
     from nas.leaf import Leaf
+    from nas.parts import Part, Ref
 
 MOST = 50_000
 """Leaves and parts kept before all are forgotten: some hundred megabytes at most."""
@@ -57,19 +57,20 @@ class Memo:
     def __init__(self) -> None:
         self.kept: dict[bytes, Known] = {}
         self.passing: dict[bytes, Known] = {}
-        self._habits: dict[str, Habit] = {}
+        self._habits: dict[Callable[..., Any], Habit] = {}
 
-    def add(self, key: bytes, known: Known) -> Known:
+    def keep(self, key: bytes, known: Known) -> Known:
         """Remember what a use comes to; return it."""
-        if isinstance(known.body, Part) and not self._recurs(known.suffix, key):
-            self.passing[key] = known
-            return known
         if len(self.kept) >= MOST:
             self.kept.clear()
         self.kept[key] = known
         return known
 
-    def _recurs(self, kind: str, key: bytes) -> bool:
-        if kind not in self._habits:
-            self._habits[kind] = Habit()
-        return self._habits[kind].recurs(key)
+    def keep_if_recurring(self, draw: Callable[..., Any], key: bytes, known: Known) -> Known:
+        """Remember a part that `draw` made: for this plan, or for good if such parts recur; return it."""
+        if draw not in self._habits:
+            self._habits[draw] = Habit()
+        if self._habits[draw].recurs(key):
+            return self.keep(key, known)
+        self.passing[key] = known
+        return known

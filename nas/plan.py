@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +45,7 @@ class Planner:
             )
         self.size = size
         self.memo = Memo()
+        self.functions: dict[str, Callable[..., Any]] = {}
 
     def plan(self, architecture: Architecture | Mapping[str, Any]) -> Plan:
         """Plan a closed architecture. Raises PlanError with the place in the plan and the path in the tree."""
@@ -74,12 +75,13 @@ class Planner:
 
     def learn(self, key: bytes, use: Use) -> Known:
         """Measure a leaf, or let a composite draw its part; remembered under `key`."""
-        suffix = f".{use.kind.name}"
+        suffix = f".{use.kind.name}" if use.kind.name else ""
         if use.kind.is_leaf:
             leaf, feature = self._leaf(use)
-            return self.memo.add(key, Known(suffix, leaf, (), feature))
+            return self.memo.keep(key, Known(suffix, leaf, (), feature))
         part = self._draw(use)
-        return self.memo.add(key, Known(suffix, part, (IMAGE,), part.result))
+        known = Known(suffix, part, (IMAGE,), part.result)
+        return self.memo.keep_if_recurring(use.kind.make, key, known)
 
     def _draw(self, use: Use) -> Part:
         """Let the composite add its nodes to a fresh net, its inputs renumbered as the part's own."""
@@ -89,7 +91,8 @@ class Planner:
         try:
             result = use.kind.make(net, *inputs, **use.place, **use.fields)
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise _located(use.error(f"{use.kind.name}: {_text(error)}"), use.fields) from error
+            what = f"{use.kind.name}: " if use.kind.name else ""
+            raise _located(use.error(f"{what}{_text(error)}"), use.fields) from error
         arity = -1 - next(refs)[0]
         return net.part(arity, result)
 
@@ -172,6 +175,19 @@ class Net:
         except PlanError as error:
             raise _located(error, spec) from error.__cause__
 
+    def group(self, name: str, function: Callable[..., Any], *inputs: Any, **place: Any) -> Any:
+        """Add what `function(net, *inputs, **place)` adds to a net of its own; names begin with `name` and a dot.
+
+        As if it were added here, but planned and priced once for inputs of the same shapes: for what a composite
+        repeats. The function must depend on nothing but its arguments: one made inside another is refused.
+        """
+        if "<" in function.__qualname__:
+            where = f"{self._at}.{name}: {function.__qualname__}"
+            raise PlanError(f"{where} is made inside a function; write it at the top of its module")
+        known_as = f"{function.__module__}:{function.__qualname__}"
+        self._planner.functions[known_as] = function
+        return self.add(name, {known_as: {}}, *inputs, **place)
+
     def _twice(self, name: str) -> PlanError:
         return PlanError(f"{self._at}: two nodes are called {name!r}; names must differ")
 
@@ -183,7 +199,7 @@ class Net:
         self, key: bytes, name: str, spec: Mapping[str, Any], inputs: Any, place: dict[str, Any]
     ) -> Known:
         kind, fields = self._kind(spec)
-        at = f"{self._at}.{name}.{kind.name}" if self._at else f"{name}.{kind.name}"
+        at = ".".join(filter(None, (self._at, name, kind.name)))
         return self._planner.learn(key, Use(kind, fields, place, inputs, at))
 
     def part(self, arity: int, result: Any) -> Part:
@@ -230,6 +246,8 @@ class Net:
         if not isinstance(spec, Mapping) or len(spec) != 1:
             raise PlanError(f"{self._at}: expected one kind as {{kind: fields}}, got {spec!r}")
         ((name, fields),) = spec.items()
+        if (function := self._planner.functions.get(name)) is not None:
+            return Kind("", (), function, False, {}, {}), {}
         try:
             return find(name), fields or {}
         except SpaceError as error:

@@ -26,21 +26,26 @@ def bifpn(
     levels = extend(net, features, top, width)
     if len(levels) == 1:
         return [project(net, "single", levels[0], width)]
-    for cell in range(repeats):
-        levels = _upward(net, f"cell{cell}", levels, _downward(net, f"cell{cell}", levels, width))
+    for number in range(repeats):
+        levels = net.group(f"cell{number}", cell, levels, width=width)
     return levels
 
 
-def _downward(net: Net, cell: str, levels: list[Feature], width: int) -> list[Feature]:
+def cell(net: Net, levels: list[Feature], *, width: int) -> list[Feature]:
+    """One pass down and one up."""
+    return _upward(net, levels, _downward(net, levels, width))
+
+
+def _downward(net: Net, levels: list[Feature], width: int) -> list[Feature]:
     """P'_l = conv(w1 P_l + w2 resize(P'_(l+1))); the top level stays itself."""
     passed = levels[-1:]
     for level in reversed(levels[:-1]):
         sources = {"same": level, "coarser": passed[-1]}
-        passed.append(_node(net, f"{cell}.down.s{level.stride}", sources, width))
+        passed.append(_node(net, f"down.s{level.stride}", sources, width))
     return passed[::-1]
 
 
-def _upward(net: Net, cell: str, levels: list[Feature], passed: list[Feature]) -> list[Feature]:
+def _upward(net: Net, levels: list[Feature], passed: list[Feature]) -> list[Feature]:
     """P''_l = conv(w1 P_l + w2 P'_l + w3 resize(P''_(l-1))); the top level has no P', the finest output is its P'."""
     width = passed[0].channels
     outputs = passed[:1]
@@ -48,7 +53,7 @@ def _upward(net: Net, cell: str, levels: list[Feature], passed: list[Feature]) -
         sources = {"same": level, "middle": middle, "finer": outputs[-1]}
         if level is levels[-1]:
             del sources["middle"]
-        outputs.append(_node(net, f"{cell}.up.s{level.stride}", sources, width))
+        outputs.append(_node(net, f"up.s{level.stride}", sources, width))
     return outputs
 
 

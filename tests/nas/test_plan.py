@@ -265,3 +265,56 @@ def test_an_open_choice_is_refused_with_its_place() -> None:
     tree = {"body": {"conv": {"kernel": Choice((1, 3))}}}
     with pytest.raises(PlanError, match=r"a cannot be planned.*close open choices.*resolve"):
         Planner(SIZE).plan(tree)
+
+
+def twice(net: Net, x: Feature, *, width: int) -> Feature:
+    """What a composite repeats."""
+    return net.add("b", CONV, net.add("a", CONV, x, width=width), width=width)  # type: ignore[no-any-return]
+
+
+def test_a_group_is_as_if_added_one_by_one_and_planned_once() -> None:
+    @kind("grouped", "cell")
+    def grouped(
+        net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1, apart: bool = False
+    ) -> Feature:
+        x = net.add("start", CONV, x, width=width, stride=stride)
+        for name in ("x", "y"):
+            if apart:
+                x = net.add(f"{name}.a", CONV, x, width=width)
+                x = net.add(f"{name}.b", CONV, x, width=width)
+            else:
+                x = net.group(name, twice, x, width=width)
+        return x
+
+    plan, apart = (
+        Planner(SIZE).plan({"body": {"grouped": {"apart": flag}}}) for flag in (False, True)
+    )
+    assert plan.steps()[1] == apart.steps()[1]
+    assert [(s.name, s.inputs, s.frees) for s in plan.steps()[0]] == [
+        (s.name, s.inputs, s.frees) for s in apart.steps()[0]
+    ]
+    assert (plan.digest, plan.macs, plan.params) == (apart.digest, apart.macs, apart.params)
+    pair = plan.root.bodies[0]
+    assert isinstance(pair, Part)
+    cell = pair.bodies[0]
+    assert isinstance(cell, Part)
+    assert cell.names == ("start.conv", "x", "y")
+    assert cell.bodies[1] is cell.bodies[2]
+
+
+def test_a_group_made_in_a_function_is_refused() -> None:
+    @kind("local", "cell")
+    def local(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
+        return net.group("x", lambda net, x: net.add("a", CONV, x, width=width), x)  # type: ignore[no-any-return]
+
+    with pytest.raises(PlanError, match=r"a\.pair\.first\.local\.x: .*inside a function"):
+        Planner(SIZE).plan({"body": {"local": {}}})
+
+
+def test_an_error_in_a_group_says_where() -> None:
+    @kind("odd_group", "cell")
+    def odd_group(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
+        return net.group("x", twice, x, width=3)  # type: ignore[no-any-return]
+
+    with pytest.raises(PlanError, match=r"first\.odd_group\.x\.a\.conv: .*width must be even"):
+        Planner(SIZE).plan({"body": {"odd_group": {}}})
