@@ -63,7 +63,7 @@ def cell(
     for name, (first, second) in zip(ITEMS, blocks, strict=True):
         inputs = states[first["source"]], states[second["source"]]
         ops = first["op"], second["op"]
-        states[name] = net.group(name, block, *inputs, width=width, ops=ops)
+        states[name] = net.add(name, block, *inputs, width=width, ops=ops)
     return net.concat("out", {name: states[name] for name in ITEMS})
 
 
@@ -86,7 +86,7 @@ def trellis(
     last = {4: x}
     for layer, stride in enumerate(path):
         fields = {"width": filters * stride // 4, "to": stride, "blocks": cells[layer % len(cells)]}
-        before, x = x, net.group(f"cell{layer}.s{stride}", cell, before, x, **fields)
+        before, x = x, net.add(f"cell{layer}.s{stride}", cell, before, x, **fields)
         last[stride] = x
     return {f"s{stride}": last[stride] for stride in sorted(last)}
 

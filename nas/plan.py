@@ -8,6 +8,7 @@ from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.errors import PlanError, SpaceError
+from nas.fields import Spec
 from nas.memo import Known, Memo
 from nas.parts import IMAGE, Feature, Part, Plan, Ref, Step
 from nas.registry import REQUIRED, Kind, find, load
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feature", "Net", "Plan", "Planner", "Step"]
 
+Draw = Callable[..., Any]
 _new = tuple.__new__  # what the constructor of a NamedTuple comes to, in half the time
 
 
@@ -45,7 +47,8 @@ class Planner:
             )
         self.size = size
         self.memo = Memo()
-        self.functions: dict[str, Callable[..., Any]] = {}
+        self.groups: dict[Draw, Spec] = {}
+        self.group_kinds: dict[str, Kind] = {}
 
     def plan(self, architecture: Architecture | Mapping[str, Any]) -> Plan:
         """Plan a closed architecture. Raises PlanError with the place in the plan and the path in the tree."""
@@ -145,14 +148,19 @@ class Net:
         self._bodies: dict[str, Leaf | Part] = {}
         self._inputs: list[tuple[Ref, ...]] = []
 
-    def add(self, name: str, spec: Mapping[str, Any], *inputs: Any, **place: Any) -> Any:
+    def add(self, name: str, spec: Spec | Draw, *inputs: Any, **place: Any) -> Any:
         """Add the leaf or composite `{kind: fields}` under `name`; return its feature(s).
 
         `inputs` are features, or lists or dicts of them; `place` holds the fields that the surrounding composite
-        decides. Raises PlanError with the place in the plan where kinds, fields and inputs do not fit.
+        decides. Instead of a kind, `spec` may be a function that draws like one, for what a composite repeats: as
+        if all that it adds were added here under `name` and a dot, but planned and priced once for inputs of the same
+        shapes. It must depend on nothing but its arguments: one that was made inside another is refused.
+        Raises PlanError with the place in the plan where kinds, fields and inputs do not fit.
         """
         refs: list[Ref] = []
         try:
+            if callable(spec):
+                spec = self._planner.groups.get(spec) or self._group(name, spec)
             use: Any = (spec, place, _shapes(inputs, refs))
             key = marshal.dumps(use, 2)  # by values only: later versions see what is one object
             known = self._kept.get(key) or self._passing.get(key)
@@ -175,18 +183,15 @@ class Net:
         except PlanError as error:
             raise _located(error, spec) from error.__cause__
 
-    def group(self, name: str, function: Callable[..., Any], *inputs: Any, **place: Any) -> Any:
-        """Add what `function(net, *inputs, **place)` adds to a net of its own; names begin with `name` and a dot.
-
-        As if it were added here, but planned and priced once for inputs of the same shapes: for what a composite
-        repeats. The function must depend on nothing but its arguments: one made inside another is refused.
-        """
+    def _group(self, name: str, function: Draw) -> Spec:
+        """Give a function the name under which its parts are remembered, which is the name of no kind."""
         if "<" in function.__qualname__:
             where = f"{self._at}.{name}: {function.__qualname__}"
             raise PlanError(f"{where} is made inside a function; write it at the top of its module")
-        known_as = f"{function.__module__}:{function.__qualname__}"
-        self._planner.functions[known_as] = function
-        return self.add(name, {known_as: {}}, *inputs, **place)
+        known_as = f"<{len(self._planner.groups)}>"
+        self._planner.groups[function] = {known_as: {}}
+        self._planner.group_kinds[known_as] = Kind("", (), function, False, {}, {})
+        return self._planner.groups[function]
 
     def _twice(self, name: str) -> PlanError:
         return PlanError(f"{self._at}: two nodes are called {name!r}; names must differ")
@@ -196,7 +201,7 @@ class Net:
         return PlanError(f"{self._at}.{name} {text}; close open choices with resolve first")
 
     def _learn(
-        self, key: bytes, name: str, spec: Mapping[str, Any], inputs: Any, place: dict[str, Any]
+        self, key: bytes, name: str, spec: Spec, inputs: Any, place: dict[str, Any]
     ) -> Known:
         kind, fields = self._kind(spec)
         at = ".".join(filter(None, (self._at, name, kind.name)))
@@ -242,12 +247,12 @@ class Net:
         """Return a feature that carries nothing: no connection."""
         return like._replace(alive=False)
 
-    def _kind(self, spec: Mapping[str, Any]) -> tuple[Kind, Mapping[str, Any]]:
+    def _kind(self, spec: Spec) -> tuple[Kind, Mapping[str, Any]]:
         if not isinstance(spec, Mapping) or len(spec) != 1:
             raise PlanError(f"{self._at}: expected one kind as {{kind: fields}}, got {spec!r}")
         ((name, fields),) = spec.items()
-        if (function := self._planner.functions.get(name)) is not None:
-            return Kind("", (), function, False, {}, {}), {}
+        if (group := self._planner.group_kinds.get(name)) is not None:
+            return group, {}
         try:
             return find(name), fields or {}
         except SpaceError as error:

@@ -27,7 +27,7 @@ def bifpn(
     if len(levels) == 1:
         return [project(net, "single", levels[0], width)]
     for number in range(repeats):
-        levels = net.group(f"cell{number}", cell, levels, width=width)
+        levels = net.add(f"cell{number}", cell, levels, width=width)
     return levels
 
 

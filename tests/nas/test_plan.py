@@ -283,7 +283,7 @@ def test_a_group_is_as_if_added_one_by_one_and_planned_once() -> None:
                 x = net.add(f"{name}.a", CONV, x, width=width)
                 x = net.add(f"{name}.b", CONV, x, width=width)
             else:
-                x = net.group(name, twice, x, width=width)
+                x = net.add(name, twice, x, width=width)
         return x
 
     plan, apart = (
@@ -305,7 +305,7 @@ def test_a_group_is_as_if_added_one_by_one_and_planned_once() -> None:
 def test_a_group_made_in_a_function_is_refused() -> None:
     @kind("local", "cell")
     def local(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
-        return net.group("x", lambda net, x: net.add("a", CONV, x, width=width), x)  # type: ignore[no-any-return]
+        return net.add("x", lambda net, x: net.add("a", CONV, x, width=width), x)  # type: ignore[no-any-return]
 
     with pytest.raises(PlanError, match=r"a\.pair\.first\.local\.x: .*inside a function"):
         Planner(SIZE).plan({"body": {"local": {}}})
@@ -314,7 +314,7 @@ def test_a_group_made_in_a_function_is_refused() -> None:
 def test_an_error_in_a_group_says_where() -> None:
     @kind("odd_group", "cell")
     def odd_group(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
-        return net.group("x", twice, x, width=3)  # type: ignore[no-any-return]
+        return net.add("x", twice, x, width=3)  # type: ignore[no-any-return]
 
     with pytest.raises(PlanError, match=r"first\.odd_group\.x\.a\.conv: .*width must be even"):
         Planner(SIZE).plan({"body": {"odd_group": {}}})
