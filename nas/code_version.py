@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-import sysconfig
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -98,7 +97,8 @@ def _imports(file: Path) -> list[str]:
 
 
 def _installed(file: Path) -> bool:
-    return any(file.is_relative_to(sysconfig.get_path(p)) for p in ("purelib", "platlib"))
+    """Say whether a package manager put a file where it is; the interpreter's own paths leave some such places out."""
+    return not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
 
 
 def _installed_version(name: str) -> str:

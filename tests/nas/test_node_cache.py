@@ -342,3 +342,21 @@ def test_a_class_made_in_a_function_has_no_version() -> None:
 
     assert code_version.code_version(made(3)) is None
     assert code_version.code_version(type("Anywhere", (), {"__module__": "nowhere.at.all"})) is None
+
+
+def test_a_version_covers_what_is_imported_and_installed_packages_by_their_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.py").write_text("import numpy.linalg, os\nfrom two import thing\n")
+    (tmp_path / "two.py").write_text("def thing():\n    import three.part, torch\n")
+    (tmp_path / "three").mkdir()
+    (tmp_path / "three" / "__init__.py").write_text("")
+    (tmp_path / "three" / "part.py").write_text("import four_is_not_there\nfrom . import x\n")
+    (tmp_path / "alone.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    files, installed = code_version._sources("one")
+    names = {str(f.relative_to(tmp_path)) for f in files if f.is_relative_to(tmp_path)}
+    assert names == {"one.py", "two.py", "three/__init__.py", "three/part.py"}
+    domain = ROOT / "search_spaces" / "blocks" / "conv.py"
+    assert domain in files
+    assert {name.split()[0] for name in installed} == {"numpy"}
