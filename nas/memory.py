@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nas.allocations import Allocations
+from nas.batch_norm import enough_values
 from nas.errors import TrainingError
 from nas.leaf_memory import ALONE, Conditions, layout, leaf_memory
 from nas.network import Network
@@ -78,7 +79,7 @@ def peak_training(plan: Plan, task: Task, recipe: Recipe, device: str = "cpu") -
     memory = Allocations(rules(device))
     memory.hold(images)
     memory.hold(target)
-    with memory, _explained(recipe):
+    with memory, enough_values(), _explained(recipe):
         output = network(images)
         loss = task.loss(output, target, recipe)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -87,15 +88,9 @@ def peak_training(plan: Plan, task: Task, recipe: Recipe, device: str = "cpu") -
 
 @contextmanager
 def _explained(recipe: Recipe) -> Iterator[None]:
-    """Turn what the meta device and batch norm refuse into TrainingError with what to do."""
+    """Turn what the meta device refuses into TrainingError with what to do."""
     try:
         yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise TrainingError(
-            f"{error}: batch norm needs a batch of at least 2, or a larger crop"
-        ) from error
     except RuntimeError as error:
         if "meta" not in str(error):
             raise

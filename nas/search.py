@@ -135,7 +135,8 @@ def _begin(
         raise RunError(
             f"{path} holds a run already: --resume {path} goes on with it; or name another folder"
         )
-    table = latency.table_for(space, settings, asked.latency_table, show.say)
+    here = "target" in asked.settings
+    table = latency.table_for(space, settings, asked.latency_table, show.say, here=here)
     counter = Counter(settings.size, latency.predictor(table))
     check, only_check = checks
     with _executor(settings) as executor, _cache(path, temporary=only_check) as cache:

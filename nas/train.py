@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas.batch_norm import enough_values
 from nas.ema import Ema
 from nas.errors import TrainingError
 from nas.optim import learning_rate, make_optimizer, set_learning_rate
@@ -146,7 +147,7 @@ class _Loop:
         self.network.train()
         with closing(_taken(batches, self.per_epoch, ask)) as taken:
             for batch, target in taken:
-                with _explained(self.recipe):
+                with enough_values(), _explained(self.recipe):
                     self.step(step, batch, target)
                 step, images = step + 1, images + len(batch)
         self.check(step - 1)
@@ -248,15 +249,9 @@ def _ask(stop: Callable[[], bool], rows: list[Row]) -> None:
 
 @contextmanager
 def _explained(recipe: Recipe) -> Iterator[None]:
-    """Turn what PyTorch raises for a batch that does not fit into TrainingError with what to do."""
+    """Turn what PyTorch raises for a batch that does not fit the memory into TrainingError with what to do."""
     try:
         yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise TrainingError(
-            f"{error}: batch norm needs a batch of at least 2, or a larger crop"
-        ) from error
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(
             error

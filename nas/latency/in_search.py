@@ -36,19 +36,19 @@ class OnTarget:
     spread: float
 
 
-def table_for(space: Space, settings: Settings, path: str | None, say: Say) -> Table | None:
+def table_for(
+    space: Space, settings: Settings, path: str | None, say: Say, *, here: bool = False
+) -> Table | None:
     """Return the table to predict from: the named one, checked, or one of this machine, made now if need be.
 
-    None where the search does not ask for latency. A table made here is kept in the user's cache folder, and serves
+    None where the search does not ask for latency. `here`: a target was asked for, which is this machine; else a named
+    table's own machine is meant, wherever that is. A table made here is kept in the user's cache folder, and serves
     the next search of the same space on the same target.
     """
     if settings.target is None:
         return None
     target = Target.of(settings.target, settings.size)
-    table = _made_here(space, target, say) if path is None else _named(path, settings, target)
-    if not table.is_complete and path is None:
-        raise LatencyError("the latency table was not finished; start again to go on with it")
-    return table
+    return _made_here(space, target, say) if path is None else _named(path, target, here=here)
 
 
 def predictor(table: Table | None) -> Predictor | None:
@@ -65,12 +65,12 @@ def table_of(run: Run) -> Table | None:
     return None if run.settings.target is None else load_table(run.latency_table)
 
 
-def _named(path: str, settings: Settings, target: Target) -> Table:
-    """Return the table in a file; its own machine is meant, unless a target of this one was asked for."""
+def _named(path: str, target: Target, *, here: bool) -> Table:
+    """Return the table in a file, its conditions checked."""
     from nas.latency import check
 
     table = load_table(path)
-    check(table, target, here=settings.target != str(table.target), path=path)
+    check(table, target, here=here, path=path)
     return table
 
 
@@ -82,11 +82,9 @@ def _made_here(space: Space, target: Target, say: Say) -> Table:
     say(
         f"latency on {target}: {NETWORKS} networks are timed once for this space and machine ({place})"
     )
-    step = max(1, NETWORKS // 6)
 
     def told(done: int, planned: int) -> None:
-        if done % step < 5 or done == planned:
-            say(f"latency: {done} of {planned} networks timed")
+        say(f"latency: {done} of {planned} networks timed")
 
     if why := _stale(place, space, target):
         say(f"{why}\nmaking it again")

@@ -16,20 +16,14 @@ from nas.draws import Drawer
 from nas.errors import LimitError
 from nas.problem import Limits
 from nas.space import load_space
+from tests.nas.drawers import tiny
 from tests.nas.spaces_for_tests import trees
 from tests.nas.toy_costs import ToyCounted, Woven
-
-SIZE = (32, 64)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def domain():
     registry.load()
-
-
-@cache
-def tiny():
-    return Drawer(load_space("tiny"), Counter(SIZE))
 
 
 @cache

@@ -1,6 +1,5 @@
 """Repairs: always within the limits, no change that could be left out, and different ones for different seeds."""
 
-from functools import cache
 from random import Random
 
 import pytest
@@ -8,27 +7,20 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from nas import registry
-from nas.cost import Counter
 from nas.descent import within_reach
 from nas.draws import Drawer, first
 from nas.language.decide import decide
 from nas.problem import Limits
 from nas.repair import Repair
-from nas.space import load_space, parse
+from nas.space import parse
+from tests.nas.drawers import tiny
 from tests.nas.spaces_for_tests import trees
 from tests.nas.toy_costs import SumOfNumbers, Woven
-
-SIZE = (32, 64)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def domain():
     registry.load()
-
-
-@cache
-def tiny():
-    return Drawer(load_space("tiny"), Counter(SIZE))
 
 
 def repair_for(drawer, limits, seed=0):

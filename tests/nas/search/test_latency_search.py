@@ -76,6 +76,8 @@ def test_what_does_not_fit_is_refused(find: Any, brought: Path, tmp_path: Path) 
         find(latency_table=brought)
     with pytest.raises(LatencyError, match="size: it has 64x96, wanted 32x64"):
         find(size=(32, 64), max_latency="20ms", latency_table=brought)
+    with pytest.raises(LatencyError, match="host: it has imaginary"):
+        find(size=SIZE, max_latency="20ms", latency_table=brought, target="eager")
     with pytest.raises(LatencyError, match="threads: it has 1, wanted 2"):
         find(size=SIZE, max_latency="20ms", latency_table=brought, target="eager,threads=2")
     run = find(size=SIZE, max_latency="20ms", latency_table=brought)
