@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"(?:<!-- (run|file: \S+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 SMALLER = (
-    ("--make-table real_time --target onnxruntime", "--make-table tiny --target eager --networks 12 --runs 2"),
+    (
+        "--make-table real_time --target onnxruntime",
+        "--make-table tiny --target eager --networks 12 --runs 2",
+    ),
     ("--max-latency 40ms", "--max-latency 10s"),
     ("--budget 3h", "--budget 2trials"),
     ("--budget 2h", "--budget 1trials --epochs 1 --batch 4"),
