@@ -58,8 +58,7 @@ def cell(
     net: Net, before: Feature, x: Feature, *, width: int, to: int, blocks: list[list[Entry]]
 ) -> Feature:
     """Five blocks on the two features before, each on any two of what is there; concatenated."""
-    states = {"prev2": _fitted(net, "prev2", before, width, to)}
-    states["prev"] = _fitted(net, "prev", x, width, to)
+    states: dict[str, Feature] = net.add("fit", fitted, before, x, width=width, to=to)
     for name, (first, second) in zip(ITEMS, blocks, strict=True):
         inputs = states[first["source"]], states[second["source"]]
         ops = first["op"], second["op"]
@@ -67,8 +66,11 @@ def cell(
     return net.concat("out", {name: states[name] for name in ITEMS})
 
 
-def _fitted(net: Net, name: str, x: Feature, width: int, to: int) -> Feature:
-    return net.resize(name, net.add(name, POINTWISE, x, width=width), to=to)
+def fitted(net: Net, before: Feature, x: Feature, *, width: int, to: int) -> dict[str, Feature]:
+    """The two features before with the cell's channels, at its stride."""
+    inputs = {"prev2": before, "prev": x}
+    projected = {n: net.add(f"{n}.conv", POINTWISE, f, width=width) for n, f in inputs.items()}
+    return {name: net.resize(f"{name}.resize", f, to=to) for name, f in projected.items()}
 
 
 @kind("trellis", "encoder")

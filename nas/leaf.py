@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nas.meter import Meter
 from nas.node_cache import remembered
+from nas.parts import Demand
 from nas.registry import Kind
 
 Form = Literal["one", "many", "named"]
@@ -37,6 +38,12 @@ class Leaf:
     macs: int
     params: int
     memory: dict[Any, Any] = field(default_factory=dict)
+    demands: dict[int, Demand] = field(default_factory=dict)
+
+    def demand(self, needed: int) -> Demand:
+        """Return what its output takes, as `Part.demand` does; a leaf needs all of its inputs."""
+        every = tuple(range(len(self.inputs)))
+        return self.demands.setdefault(needed, Demand(self.macs, self.params, every, ()))
 
     def make(self) -> nn.Module:
         """Build the block, with weights of its own."""

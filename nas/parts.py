@@ -44,7 +44,7 @@ class Demand(NamedTuple):
     wanted: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # frozen ones take four times as long to make
 class Part:
     """What one composite added: its result (features, listed or named), and its nodes in running order.
 
@@ -79,20 +79,13 @@ def _demand(part: Part, needed: int) -> Demand:
     macs = params = 0
     for index in range(size - 1, -1, -1):
         mask = wanted[index]
-        if not mask:
-            continue
-        body, refs = bodies[index], sources[index]
-        if isinstance(body, Part):
-            cost = body.demands.get(mask) or body.demand(mask)
-            macs += cost.macs
-            params += cost.params
-            for j in cost.inputs:
+        if mask:
+            body, refs = bodies[index], sources[index]
+            macs_of, params_of, needs, _ = body.demands.get(mask) or body.demand(mask)
+            macs += macs_of
+            params += params_of
+            for j in needs:
                 node, output = refs[j]
-                wanted[node] |= 1 << output
-        else:
-            macs += body.macs
-            params += body.params
-            for node, output in refs:
                 wanted[node] |= 1 << output
     inputs = tuple([j for j in range(part.arity) if wanted[-1 - j]])
     return Demand(macs, params, inputs, tuple(wanted[:size]))

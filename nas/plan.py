@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from nas.errors import PlanError, SpaceError
 from nas.fields import Spec
 from nas.memo import Known, Memo
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Feature", "Net", "Plan", "Planner", "Step"]
 
 Draw = Callable[..., Any]
+NO_KEY = b""
+_key = (
+    msgspec.msgpack.Encoder().encode
+)  # by values only, and in half the time of the standard library's ways
 _new = tuple.__new__  # what the constructor of a NamedTuple comes to, in half the time
 
 
@@ -35,6 +41,10 @@ class Use(NamedTuple):
     def error(self, text: object) -> PlanError:
         """A PlanError about this use."""
         return PlanError(f"{self.at or 'network'}: {text}")
+
+    def check_closed(self) -> None:
+        """Raise ValueError where fields hold anything but plain data, such as an open choice."""
+        marshal.dumps((dict(self.fields), self.place), 2)
 
 
 class Planner:
@@ -76,15 +86,15 @@ class Planner:
                 "give one of its inputs another operation"
             )
 
-    def learn(self, key: bytes, use: Use) -> Known:
-        """Measure a leaf, or let a composite draw its part; remembered under `key`."""
+    def learn(self, key: bytes, known_as: str, use: Use) -> Known:
+        """Measure a leaf, or let a composite draw its part; remembered under `key`, if there is one."""
         suffix = f".{use.kind.name}" if use.kind.name else ""
         if use.kind.is_leaf:
             leaf, feature = self._leaf(use)
             return self.memo.keep(key, Known(suffix, leaf, (), feature))
         part = self._draw(use)
         known = Known(suffix, part, (IMAGE,), part.result)
-        return self.memo.keep_if_recurring(use.kind.make, key, known)
+        return self.memo.keep_if_recurring(known_as, key, known)
 
     def _draw(self, use: Use) -> Part:
         """Let the composite add its nodes to a fresh net, its inputs renumbered as the part's own."""
@@ -93,7 +103,8 @@ class Planner:
         inputs = _placed(use.inputs, refs)
         try:
             result = use.kind.make(net, *inputs, **use.place, **use.fields)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            use.check_closed()
             what = f"{use.kind.name}: " if use.kind.name else ""
             raise _located(use.error(f"{what}{_text(error)}"), use.fields) from error
         arity = -1 - next(refs)[0]
@@ -109,6 +120,7 @@ class Planner:
         if not all(f.alive for f in features):
             return None, Feature(features[0].channels, stride, alive=False)
         names = tuple(named) if isinstance(named, dict) else None
+        use.check_closed()
         leaf = self._measure(use, tuple((f.channels, f.stride) for f in features), names)
         return leaf, Feature(leaf.shape[0], stride)
 
@@ -143,7 +155,8 @@ class Net:
 
     def __init__(self, planner: Planner, at: str) -> None:
         self._planner = planner
-        self._kept, self._passing = planner.memo.kept, planner.memo.passing
+        memo = planner.memo
+        self._kept, self._passing, self._rare = memo.kept, memo.passing, memo.rare
         self._at = at
         self._bodies: dict[str, Leaf | Part] = {}
         self._inputs: list[tuple[Ref, ...]] = []
@@ -158,27 +171,33 @@ class Net:
         Raises PlanError with the place in the plan where kinds, fields and inputs do not fit.
         """
         refs: list[Ref] = []
+        shapes: list[Any] = []
         try:
             if callable(spec):
                 spec = self._planner.groups.get(spec) or self._group(name, spec)
-            use: Any = (spec, place, _shapes(inputs, refs))
-            key = marshal.dumps(use, 2)  # by values only: later versions see what is one object
-            known = self._kept.get(key) or self._passing.get(key)
+            for x in inputs:
+                if x.__class__ is Feature:
+                    shapes.append(x[:3])
+                    refs.append(x[3])
+                else:
+                    shapes += _shapes((x,), refs)
+            if spec.__class__ is dict and not self._rare.isdisjoint(spec):
+                key, known = NO_KEY, None
+            else:
+                key = _key((spec, place, shapes))
+                known = self._kept.get(key) or self._passing.get(key)
             if known is None:
                 known = self._learn(key, name, spec, inputs, place)
-            body, result = known.body, known.result
+            body = known.body
             if body is None:
-                return result._replace(ref=refs[0])
+                return known.result._replace(ref=refs[0])
             index = len(self._inputs)
             self._inputs.append((*known.image, *refs))
             self._bodies[name + known.suffix] = body
             if len(self._bodies) == index:
                 raise self._twice(name + known.suffix)
-            if result.__class__ is Feature:
-                channels, stride, alive, _ = result
-                return _new(Feature, (channels, stride, alive, (index, 0)))
-            return _placed((result,), zip(repeat(index), count()))[0]
-        except ValueError as error:
+            return known.placed.get(index) or _place(known, index)
+        except (ValueError, TypeError, OverflowError) as error:
             raise _located(self._open(name, error), spec) from error
         except PlanError as error:
             raise _located(error, spec) from error.__cause__
@@ -196,7 +215,7 @@ class Net:
     def _twice(self, name: str) -> PlanError:
         return PlanError(f"{self._at}: two nodes are called {name!r}; names must differ")
 
-    def _open(self, name: str, error: ValueError) -> PlanError:
+    def _open(self, name: str, error: Exception) -> PlanError:
         text = f"cannot be planned with its fields as they are ({error})"
         return PlanError(f"{self._at}.{name} {text}; close open choices with resolve first")
 
@@ -205,7 +224,8 @@ class Net:
     ) -> Known:
         kind, fields = self._kind(spec)
         at = ".".join(filter(None, (self._at, name, kind.name)))
-        return self._planner.learn(key, Use(kind, fields, place, inputs, at))
+        use = Use(kind, fields, place, inputs, at)
+        return self._planner.learn(key, next(iter(spec)), use)
 
     def part(self, arity: int, result: Any) -> Part:
         """Return what was added as a part of `arity` inputs, the image among them, with this result."""
@@ -324,6 +344,14 @@ def _placed(values: Iterable[Any], refs: Iterator[Ref]) -> list[Any]:
             placed.append(dict(zip(value, _placed(value.values(), refs), strict=True)))
         else:
             placed.append(_placed(value, refs))
+    return placed
+
+
+def _place(known: Known, index: int) -> Any:
+    """Return the result of node `index`: a remembered feature, or a list or dict that is the caller's own."""
+    placed = _placed((known.result,), zip(repeat(index), count()))[0]
+    if placed.__class__ is Feature:
+        known.placed[index] = placed
     return placed
 
 

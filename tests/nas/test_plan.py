@@ -252,6 +252,20 @@ def test_forgetting_everything_changes_no_cost(monkeypatch: pytest.MonkeyPatch) 
     assert len(planner.memo.kept) == 1
 
 
+def test_kinds_whose_parts_do_not_recur_are_drawn_without_asking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memo, "TRIED", 4)
+    monkeypatch.setattr(memo, "RESTS", 3)
+    planner = Planner(SIZE)
+    rare = []
+    for kernel in range(1, 19, 2):
+        tree = {"body": {"conv": {"kernel": kernel}}}
+        assert planner.plan(tree).macs == Planner(SIZE).plan(tree).macs
+        rare.append("pair" in planner.memo.rare)
+    assert rare[2:] == [False, True, True, True, False, False, False]
+
+
 def test_what_is_no_feature_is_refused_with_its_place() -> None:
     @kind("odd", "cell")
     def odd(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
@@ -263,7 +277,9 @@ def test_what_is_no_feature_is_refused_with_its_place() -> None:
 
 def test_an_open_choice_is_refused_with_its_place() -> None:
     tree = {"body": {"conv": {"kernel": Choice((1, 3))}}}
-    with pytest.raises(PlanError, match=r"a cannot be planned.*close open choices.*resolve"):
+    with pytest.raises(
+        PlanError, match=r"a\.pair\.first cannot be planned.*close open choices.*resolve"
+    ):
         Planner(SIZE).plan(tree)
 
 
