@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -77,10 +78,9 @@ def _demand(part: Part, needed: int) -> Demand:
         if needed >> k & 1:
             wanted[node] |= 1 << output
     macs = params = 0
-    for index in range(size - 1, -1, -1):
-        mask = wanted[index]
+    masks = islice(reversed(wanted), part.arity, None)  # read as they are when their turn comes
+    for mask, body, refs in zip(masks, reversed(bodies), reversed(sources), strict=True):
         if mask:
-            body, refs = bodies[index], sources[index]
             macs_of, params_of, needs, _ = body.demands.get(mask) or body.demand(mask)
             macs += macs_of
             params += params_of

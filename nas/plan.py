@@ -223,7 +223,7 @@ class Net:
         self, key: bytes, name: str, spec: Spec, inputs: Any, place: dict[str, Any]
     ) -> Known:
         kind, fields = self._kind(spec)
-        at = ".".join(filter(None, (self._at, name, kind.name)))
+        at = f"{self._at}.{name}.{kind.name}".strip(".")
         use = Use(kind, fields, place, inputs, at)
         return self._planner.learn(key, next(iter(spec)), use)
 
@@ -268,7 +268,7 @@ class Net:
         return like._replace(alive=False)
 
     def _kind(self, spec: Spec) -> tuple[Kind, Mapping[str, Any]]:
-        if not isinstance(spec, Mapping) or len(spec) != 1:
+        if not (spec.__class__ is dict or isinstance(spec, Mapping)) or len(spec) != 1:
             raise PlanError(f"{self._at}: expected one kind as {{kind: fields}}, got {spec!r}")
         ((name, fields),) = spec.items()
         if (group := self._planner.group_kinds.get(name)) is not None:
@@ -323,10 +323,10 @@ def _shapes(values: Iterable[Any], refs: list[Ref]) -> list[Any]:
     for value in values:
         if value.__class__ is Feature:
             shapes.append(value[:3])
-            refs.append(value.ref)
+            refs.append(value[3])
         elif isinstance(value, dict):
             shapes += value
-            shapes.append(_shapes(value.values(), refs))
+            shapes += _shapes(value.values(), refs)
         elif isinstance(value, list | tuple):
             shapes.append(_shapes(value, refs))
         else:
@@ -339,7 +339,7 @@ def _placed(values: Iterable[Any], refs: Iterator[Ref]) -> list[Any]:
     placed: list[Any] = []
     for value in values:
         if value.__class__ is Feature:
-            placed.append(_new(Feature, (value.channels, value.stride, value.alive, next(refs))))
+            placed.append(_new(Feature, (*value[:3], next(refs))))
         elif isinstance(value, dict):
             placed.append(dict(zip(value, _placed(value.values(), refs), strict=True)))
         else:
@@ -349,10 +349,11 @@ def _placed(values: Iterable[Any], refs: Iterator[Ref]) -> list[Any]:
 
 def _place(known: Known, index: int) -> Any:
     """Return the result of node `index`: a remembered feature, or a list or dict that is the caller's own."""
-    placed = _placed((known.result,), zip(repeat(index), count()))[0]
-    if placed.__class__ is Feature:
-        known.placed[index] = placed
-    return placed
+    result = known.result
+    if result.__class__ is Feature:
+        known.placed[index] = feature = _new(Feature, (*result[:3], (index, 0)))
+        return feature
+    return _placed((result,), zip(repeat(index), count()))[0]
 
 
 def _located(error: PlanError, spec: Any) -> PlanError:
