@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ import msgspec
 from nas.errors import PlanError, SpaceError
 from nas.fields import Spec
 from nas.memo import Known, Memo
+from nas.nested import features_in, new, renumbered, shapes_of
 from nas.parts import IMAGE, Feature, Part, Plan, Ref, Step
 from nas.registry import REQUIRED, Kind, find, load
 
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Feature", "Net", "Plan", "Planner", "Step"]
 
 Draw = Callable[..., Any]
+Picked = Sequence[Mapping[str, Any]]
 NO_KEY = b""
 _key = (
     msgspec.msgpack.Encoder().encode
 )  # by values only, and in half the time of the standard library's ways
-_new = tuple.__new__  # what the constructor of a NamedTuple comes to, in half the time
 
 
 class Use(NamedTuple):
@@ -100,7 +101,7 @@ class Planner:
         """Let the composite add its nodes to a fresh net, its inputs renumbered as the part's own."""
         net = Net(self, use.at)
         refs = zip(count(-2, -1), repeat(0))
-        inputs = _placed(use.inputs, refs)
+        inputs = renumbered(use.inputs, refs)
         try:
             result = use.kind.make(net, *inputs, **use.place, **use.fields)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -113,7 +114,7 @@ class Planner:
     def _leaf(self, use: Use) -> tuple[Leaf | None, Feature]:
         """Return the leaf and its output; none where an input is not alive."""
         named = use.inputs[0] if len(use.inputs) == 1 else None
-        features = _features(use.inputs)
+        features = features_in(use.inputs)
         if not features:
             raise use.error("a leaf needs at least one input")
         stride = out_stride(use, features[0].stride)
@@ -148,6 +149,13 @@ class Planner:
         return (self.size[0] - 1) // stride + 1, (self.size[1] - 1) // stride + 1
 
 
+class Moves(NamedTuple):
+    """One step of a walk: {stride where it may arrive: strides that it may come from}, finest first."""
+
+    arrivals: Mapping[int, tuple[int, ...]]
+    gates: Mapping[tuple[int, int], Any] = {}
+
+
 class Net:
     """What a composite draws on: add nodes, get features. Nothing is built or run."""
 
@@ -180,7 +188,7 @@ class Net:
                     shapes.append(x[:3])
                     refs.append(x[3])
                 else:
-                    shapes += _shapes((x,), refs)
+                    shapes += shapes_of((x,), refs)
             if spec.__class__ is dict and not self._rare.isdisjoint(spec):
                 key, known = NO_KEY, None
             else:
@@ -229,7 +237,7 @@ class Net:
 
     def part(self, arity: int, result: Any) -> Part:
         """Return what was added as a part of `arity` inputs, the image among them, with this result."""
-        outputs = tuple([f.ref for f in _features(result)])
+        outputs = tuple([f.ref for f in features_in(result)])
         names, bodies = tuple(self._bodies), tuple(self._bodies.values())
         return Part(names, bodies, tuple(self._inputs), arity, result, outputs)
 
@@ -262,6 +270,25 @@ class Net:
         """Concatenate the channels of named features of one stride."""
         joined: Feature = self.add(name, {"concat": {}}, dict(features))
         return joined
+
+    def pick(self, name: str, entries: Picked, draw: Callable[[str, Spec], Feature]) -> Feature:
+        """Add up what `draw(source, op)` gives for each `{source, op}` of a pick, as far as it is alive."""
+        return self.mix(name, *[draw(entry["source"], entry["op"]) for entry in entries])
+
+    def walk(self, path: Sequence[int], start: int) -> Iterator[Moves]:
+        """Yield the moves of each step of a walk, which begins at stride `start`."""
+        for stride in path:
+            yield Moves({stride: (start,)})
+            start = stride
+
+    def arrive(self, name: str, moves: Moves, to: int, features: Mapping[int, Feature]) -> Feature:  # noqa: ARG002
+        """Join what comes to stride `to`, by the stride that it comes from: on a closed walk there is but one."""
+        return features[moves.arrivals[to][0]]
+
+    def ends(self, results: Mapping[int, Any]) -> Any:
+        """Return what a walk results in, given what it does at each stride where it may end."""
+        (result,) = results.values()
+        return result
 
     def nothing(self, like: Feature) -> Feature:
         """Return a feature that carries nothing: no connection."""
@@ -302,58 +329,13 @@ def out_stride(use: Use, stride: int) -> int:
     return stride * int(factor)
 
 
-def _features(value: Any) -> list[Feature]:
-    """Return the features of a nested structure, in order."""
-    if value.__class__ is Feature:
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        raise _no_feature(value)
-    return [feature for item in value for feature in _features(item)]
-
-
-def _no_feature(value: Any) -> PlanError:
-    return PlanError(f"expected a feature, or a list or dict of features, got {value!r}")
-
-
-def _shapes(values: Iterable[Any], refs: list[Ref]) -> list[Any]:
-    """Return channels, strides and what is alive of nested features, as plain data; append their references."""
-    shapes: list[Any] = []
-    for value in values:
-        if value.__class__ is Feature:
-            shapes.append(value[:3])
-            refs.append(value[3])
-        elif isinstance(value, dict):
-            shapes += value
-            shapes += _shapes(value.values(), refs)
-        elif isinstance(value, list | tuple):
-            shapes.append(_shapes(value, refs))
-        else:
-            raise _no_feature(value)
-    return shapes
-
-
-def _placed(values: Iterable[Any], refs: Iterator[Ref]) -> list[Any]:
-    """Return nested features with other references, taken in order."""
-    placed: list[Any] = []
-    for value in values:
-        if value.__class__ is Feature:
-            placed.append(_new(Feature, (*value[:3], next(refs))))
-        elif isinstance(value, dict):
-            placed.append(dict(zip(value, _placed(value.values(), refs), strict=True)))
-        else:
-            placed.append(_placed(value, refs))
-    return placed
-
-
 def _place(known: Known, index: int) -> Any:
     """Return the result of node `index`: a remembered feature, or a list or dict that is the caller's own."""
     result = known.result
     if result.__class__ is Feature:
-        known.placed[index] = feature = _new(Feature, (*result[:3], (index, 0)))
+        known.placed[index] = feature = new(Feature, (*result[:3], (index, 0)))
         return feature
-    return _placed((result,), zip(repeat(index), count()))[0]
+    return renumbered((result,), zip(repeat(index), count()))[0]
 
 
 def _located(error: PlanError, spec: Any) -> PlanError:
