@@ -50,7 +50,8 @@ def renumbered(values: Iterable[Any], refs: Iterator[Ref]) -> list[Any]:
         if value.__class__ is Feature:
             placed.append(new(Feature, (*value[:3], next(refs))))
         elif isinstance(value, dict):
-            placed.append(dict(zip(value, renumbered(value.values(), refs), strict=True)))
+            inner = renumbered(value.values(), refs)
+            placed.append(value.__class__(zip(value, inner, strict=True)))
         else:
             placed.append(renumbered(value, refs))
     return placed

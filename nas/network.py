@@ -66,11 +66,12 @@ def _place(owner: nn.Module, step: Step) -> nn.Module:
     """Return the module of a step, made at first use, nested by the dots of its name."""
     *groups, last = step.name.split(".")
     for group in groups:
-        owner = _child(owner, group, nn.Module)
-    return _child(owner, last, step.leaf.make)
+        owner = child(owner, group, nn.Module)
+    return child(owner, last, step.leaf.make)
 
 
-def _child(owner: nn.Module, name: str, make: Callable[[], nn.Module]) -> nn.Module:
+def child(owner: nn.Module, name: str, make: Callable[[], nn.Module]) -> nn.Module:
+    """Return the module `name` of `owner`, made at first use."""
     children = dict(owner.named_children())
     if name not in children:
         children[name] = make()

@@ -43,13 +43,11 @@ class Use(NamedTuple):
         """A PlanError about this use."""
         return PlanError(f"{self.at or 'network'}: {text}")
 
-    def check_closed(self) -> None:
-        """Raise ValueError where fields hold anything but plain data, such as an open choice."""
-        marshal.dumps((dict(self.fields), self.place), 2)
-
 
 class Planner:
     """Plans architectures for images of one size (H, W), remembering every part and leaf that it has seen."""
+
+    net: type[Net]  # what composites draw on
 
     def __init__(self, size: tuple[int, int]) -> None:
         if min(size) < 1:
@@ -99,13 +97,13 @@ class Planner:
 
     def _draw(self, use: Use) -> Part:
         """Let the composite add its nodes to a fresh net, its inputs renumbered as the part's own."""
-        net = Net(self, use.at)
+        net = self.net(self, use.at)
         refs = zip(count(-2, -1), repeat(0))
         inputs = renumbered(use.inputs, refs)
         try:
             result = use.kind.make(net, *inputs, **use.place, **use.fields)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            use.check_closed()
+            self.check_closed(use)
             what = f"{use.kind.name}: " if use.kind.name else ""
             raise _located(use.error(f"{what}{_text(error)}"), use.fields) from error
         arity = -1 - next(refs)[0]
@@ -121,7 +119,7 @@ class Planner:
         if not all(f.alive for f in features):
             return None, Feature(features[0].channels, stride, alive=False)
         names = tuple(named) if isinstance(named, dict) else None
-        use.check_closed()
+        self.check_closed(use)
         leaf = self._measure(use, tuple((f.channels, f.stride) for f in features), names)
         return leaf, Feature(leaf.shape[0], stride)
 
@@ -143,6 +141,10 @@ class Planner:
                 f"{expected[0]}x{expected[1]} = ceil(image / stride); pad by kernel // 2, or declare `stride` or `to`"
             )
         return leaf
+
+    def check_closed(self, use: Use) -> None:
+        """Raise ValueError where fields hold anything but plain data, such as an open choice."""
+        marshal.dumps((dict(use.fields), use.place), 2)
 
     def extent(self, stride: int) -> tuple[int, int]:
         """Height and width of every feature of this stride: ceil(image / stride)."""
@@ -304,6 +306,9 @@ class Net:
             return find(name), fields or {}
         except SpaceError as error:
             raise PlanError(f"{self._at}: {error}") from error
+
+
+Planner.net = Net
 
 
 def _root() -> Kind:

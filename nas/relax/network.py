@@ -1,0 +1,161 @@
+"""The network of a relaxed plan: every candidate with weights of its own, mixed as the questions' weights say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from nas.network import Output, child
+from nas.parts import Plan, Step
+from nas.relax.gates import MIX, Gate
+
+Weights = Mapping[str, Sequence[float | Tensor]]
+"""The weight of every option of every question. What is the number 0 (no tensor) is not run at all."""
+
+LABELS = re.compile(r"\|[^.]*")
+
+
+class Chosen(NamedTuple):
+    """A step that runs: on which of its inputs, with which gates (of a mixture), and what is not needed after it."""
+
+    step: Step
+    inputs: tuple[int, ...]
+    gates: tuple[Gate, ...]
+    frees: tuple[int, ...]
+
+
+class RelaxedNetwork(nn.Module):
+    """Runs a relaxed plan: (N, 3, H, W) and weights to (N, classes, H, W), or an `Output` in training.
+
+    Parameters are named as in the plan; leaves that differ by the way to them only, and are equal, are one module.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._modules_by_leaf: dict[tuple[str, bytes], nn.Module] = {}
+        self._eval = _Program(self, plan, training=False)
+        self._train = _Program(self, plan, training=True)
+
+    def forward(self, image: Tensor, weights: Weights) -> Any:
+        program = self._train if self.training else self._eval
+        values = program.run(image, weights)
+        if not self.training:
+            return values["logits"] if len(values) == 1 else values
+        return Output(values.pop("logits"), values)
+
+    def place(self, step: Step) -> nn.Module | None:
+        """Return the module of a step, made at first use; none for a mixture."""
+        if step.leaf.kind.name == MIX:
+            return None
+        key = closed_name(step.name), step.leaf.key
+        if key not in self._modules_by_leaf:
+            *groups, last = step.name.split(".")
+            owner: nn.Module = self
+            for group in groups:
+                owner = child(owner, group, nn.Module)
+            self._modules_by_leaf[key] = child(owner, last, step.leaf.make)
+        return self._modules_by_leaf[key]
+
+    def chosen(self, weights: Weights) -> tuple[Step, ...]:
+        """Return the leaves that run in evaluation with these weights, mixtures left out."""
+        return tuple(c.step for c in self._eval.choose(weights) if c.step.leaf.kind.name != MIX)
+
+
+def closed_name(name: str) -> str:
+    """Return a node's name as closed networks have it: without what tells ways apart."""
+    return LABELS.sub("", name)
+
+
+class _Program:
+    """Steps with the module of each; not a module itself, so that no parameter has two names."""
+
+    def __init__(self, owner: RelaxedNetwork, plan: Plan, training: bool) -> None:
+        self.steps, self.outputs = plan.steps(training)
+        self.modules = {step.output: owner.place(step) for step in self.steps}
+        self._known: dict[Any, list[Chosen]] = {}
+
+    def run(self, image: Tensor, weights: Weights) -> dict[str, Tensor]:
+        values: dict[int, Tensor] = {0: image}
+        for step, inputs, gates, frees in self.choose(weights):
+            module = self.modules[step.output]
+            given = [values[v] for v in inputs]
+            values[step.output] = (
+                _mixed(given, gates, weights) if module is None else step.leaf.call(module, given)
+            )
+            for value in frees:
+                del values[value]
+        return {name: values[v] for name, v in self.outputs.items()}
+
+    def choose(self, weights: Weights) -> list[Chosen]:
+        """Return what runs: steps that something alive comes to, and that an output needs."""
+        pattern = tuple(tuple(_is_zero(w) for w in given) for given in weights.values())
+        key = (tuple(weights), pattern)
+        if key not in self._known:
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            self._known[key] = _choose(self.steps, set(self.outputs.values()), weights)
+        return self._known[key]
+
+
+KEPT = 16
+"""Choices of steps that are remembered: with softmax there is one, with sampled paths nearly none comes again."""
+
+
+def _choose(steps: Sequence[Step], outputs: set[int], weights: Weights) -> list[Chosen]:
+    alive, kept = {0}, {}
+    for step in steps:
+        gates = step.leaf.fields.get("gates", ()) if step.leaf.kind.name == MIX else ()
+        if gates:
+            pairs = [
+                (v, gate)
+                for v, gate in zip(step.inputs, gates, strict=True)
+                if v in alive and not any(_is_zero(weights[path][i]) for path, i in gate)
+            ]
+            if not pairs:
+                continue
+            kept[step.output] = tuple(v for v, _ in pairs), tuple(gate for _, gate in pairs)
+        elif all(v in alive for v in step.inputs):
+            kept[step.output] = step.inputs, ()
+        else:
+            continue
+        alive.add(step.output)
+    if dead := outputs - alive:
+        raise ValueError(
+            f"{len(dead)} of {len(outputs)} outputs are reached by no image with these weights: give one way to them "
+            "a weight that is not 0"
+        )
+    return _needed(steps, outputs, kept)
+
+
+def _needed(
+    steps: Sequence[Step], outputs: set[int], kept: Mapping[int, tuple[tuple[int, ...], Any]]
+) -> list[Chosen]:
+    """Go from the outputs back; say of each value after which step it is not needed any more."""
+    seen, chosen = set(outputs), []
+    for step in reversed(steps):
+        if step.output not in seen or step.output not in kept:
+            continue
+        inputs, gates = kept[step.output]
+        frees = tuple(dict.fromkeys(v for v in inputs if v not in seen))
+        seen.update(inputs)
+        chosen.append(Chosen(step, inputs, gates, frees))
+    return chosen[::-1]
+
+
+def _is_zero(weight: float | Tensor) -> bool:
+    return not isinstance(weight, Tensor) and weight == 0
+
+
+def _mixed(xs: Sequence[Tensor], gates: Sequence[Gate], weights: Weights) -> Tensor:
+    total: Tensor | None = None
+    for x, gate in zip(xs, gates, strict=True):
+        for path, index in gate:
+            weight = weights[path][index]
+            if isinstance(weight, Tensor) or weight != 1:
+                x = x * weight  # noqa: PLW2901
+        total = x if total is None else total + x
+    assert total is not None
+    return total
