@@ -9,13 +9,7 @@ from nas.fields import Odd, Place
 from nas.registry import kind
 from search_spaces.blocks.conv import entry
 from search_spaces.blocks.msca import MlpRatio, depthwise
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of (N, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+from search_spaces.blocks.norms import ChannelNorm
 
 
 @kind("convnext", "cell")

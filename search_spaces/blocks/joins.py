@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from nas.fields import Odd, Place
 from nas.registry import kind
 from search_spaces.blocks.conv import Act, Conv, activation
+from search_spaces.blocks.norms import group_norm
 
 
 @kind("resize", "part")
@@ -71,6 +74,7 @@ class Fuse(nn.Module):
 
     Equal to a convolution of the concatenation, parameter for parameter. With `separable` each source first gets its
     own depthwise kxk, BN and activation, and W_s is 1x1, which equals a separable convolution of the concatenation.
+    `norm` "group" puts group norm in the place of the last BN.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Fuse(nn.Module):
         kernel: Odd = 1,
         separable: bool = False,
         act: Act = "relu",
+        norm: Literal["batch", "group"] = "batch",
     ) -> None:
         super().__init__()
         self.depthwise = nn.ModuleDict()
@@ -90,7 +95,7 @@ class Fuse(nn.Module):
             if separable:
                 self.depthwise[name] = Conv(c, width=c, kernel=kernel, groups=c, act=act)
             self.sources[name] = nn.Conv2d(c, width, inner, padding=inner // 2, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = group_norm(width) if norm == "group" else nn.BatchNorm2d(width)
         self.act = activation(act)
 
     def forward(self, xs: dict[str, Tensor]) -> Tensor:
