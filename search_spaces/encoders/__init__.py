@@ -1,5 +1,17 @@
 """Encoders: image to features by name; "s4", "s8", ... are the pyramid, other names are taps for auxiliary heads."""
 
-from search_spaces.encoders import resnet, stages
+from search_spaces.encoders import (
+    dual_resolution,
+    mscan,
+    resnet,
+    stages,
+    trellis,
+)
 
-__all__ = ["resnet", "stages"]
+__all__ = [
+    "dual_resolution",
+    "mscan",
+    "resnet",
+    "stages",
+    "trellis",
+]

@@ -50,7 +50,15 @@ LEAVES: dict[str, list[Example]] = {
     "msca": [Example(), Example({"strips": [3, 5], "mlp": 1}, place={"width": (CHANNELS,)})],
     "convnext": [Example(), Example({"kernel": 3, "mlp": 0.5}, place={"width": (CHANNELS,)})],
     "pooled_conv": [Example(), Example({"bins": 2}), Example({"bins": 6})],
-    "fuse": [Example(), Example({"kernel": 3}), Example({"kernel": 3, "separable": True})],
+    "nmf": [Example({"rank": 3}), Example({"rank": 8, "train_steps": 1, "eval_steps": 2})],
+    "fuse": [
+        Example(),
+        Example({"kernel": 3, "norm": "group"}),
+        Example({"kernel": 3, "separable": True}),
+    ],
+    "activate": [Example(), Example({"act": "silu", "norm": True})],
+    "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
+    "pre_conv": [Example(), Example({"kernel": 1})],
     "resize": [Example(inputs=((CHANNELS, s), (3, 1)), place={"to": (1, 2, 8)}) for s in (1, 4)],
 }
 
@@ -69,8 +77,20 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"stem": 8, "stages": STAGES},
         {"stem": 8, "stages": [{"width": 8, "stride": 1, "blocks": [{"convnext": {}}]}, *STAGES]},
     ],
+    "mscan": [
+        {"stages": [{"width": 8, "depth": 1, "mlp": 2} for _ in range(3)]},
+        {"stages": [{"width": 8, "depth": 2} for _ in range(4)], "strips": [3, 5]},
+    ],
+    "dual_resolution": [
+        {"width": 8},
+        {"width": 8, "blocks": [1, 2, 2, 1], "exchanges": 2, "high": 1.5, "cell": {"mbconv": {}}},
+    ],
     "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
     "ppm": [{"width": 8}, {"width": 8, "bins": [1, 4], "projection": 1}],
+    "dappm": [
+        {"width": 8, "output": 12},
+        {"width": 8, "output": 12, "strides": [2], "image_pool": False},
+    ],
     "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
     "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
@@ -79,7 +99,9 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8, "separable": True, "low_stride": 8},
     ],
     "semantic_fpn": [{"width": 8}],
+    "ddrnet": [{"width": 8}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
+    "hamburger": [{"width": 8, "rank": 4}, {"width": 8, "finest": 4, "rank": 4, "train_steps": 1}],
 }
 SMALL: dict[str, dict[str, Any]] = {
     "encoder": {"stages": {"stem": 8, "stages": STAGES}},
