@@ -22,7 +22,10 @@ def shortcut(channels: int, width: int, stride: int) -> nn.Module:
 
 @kind("basic", "cell")
 class Basic(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; `dilation` applies to both (the a trous form of a removed stride)."""
+    """Two 3x3 convolutions beside a shortcut; `dilation` applies to both (the a trous form of a removed stride).
+
+    `linear` leaves the sum without its activation, for what reads it before and after one (DDRNet).
+    """
 
     def __init__(
         self,
@@ -32,12 +35,13 @@ class Basic(nn.Module):
         stride: Place[int] = 1,
         dilation: Positive = 1,
         act: Act = "relu",
+        linear: bool = False,
     ) -> None:
         super().__init__()
         self.conv1 = Conv(channels, width=width, stride=stride, dilation=dilation, act=act)
         self.conv2 = Conv(width, width=width, dilation=dilation, act="none")
         self.shortcut = shortcut(channels, width, stride)
-        self.act = activation(act)
+        self.act = activation("none" if linear else act)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.act(self.conv2(self.conv1(x)) + self.shortcut(x))
@@ -46,7 +50,10 @@ class Basic(nn.Module):
 
 @kind("bottleneck", "cell")
 class Bottleneck(nn.Module):
-    """1x1 to width / reduction, 3x3, 1x1 to width, beside a shortcut; the stride sits in the 3x3 (v1.5)."""
+    """1x1 to width / reduction, 3x3, 1x1 to width, beside a shortcut; the stride sits in the 3x3 (v1.5).
+
+    `linear` leaves the sum without its activation.
+    """
 
     def __init__(
         self,
@@ -57,6 +64,7 @@ class Bottleneck(nn.Module):
         reduction: Reduction = 4,
         dilation: Positive = 1,
         act: Act = "relu",
+        linear: bool = False,
     ) -> None:
         super().__init__()
         inner = max(1, round(width / reduction))
@@ -64,7 +72,7 @@ class Bottleneck(nn.Module):
         self.conv2 = Conv(inner, width=inner, stride=stride, dilation=dilation, act=act)
         self.conv3 = Conv(inner, width=width, kernel=1, act="none")
         self.shortcut = shortcut(channels, width, stride)
-        self.act = activation(act)
+        self.act = activation("none" if linear else act)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.act(self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x))

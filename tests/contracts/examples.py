@@ -59,6 +59,9 @@ LEAVES: dict[str, list[Example]] = {
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
     "pre_conv": [Example(), Example({"kernel": 1})],
+    "activate": [Example(), Example({"act": "silu", "norm": True})],
+    "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
+    "pre_conv": [Example(), Example({"kernel": 1})],
     "resize": [Example(inputs=((CHANNELS, s), (3, 1)), place={"to": (1, 2, 8)}) for s in (1, 4)],
 }
 
@@ -85,8 +88,16 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8},
         {"width": 8, "blocks": [1, 2, 2, 1], "exchanges": 2, "high": 1.5, "cell": {"mbconv": {}}},
     ],
+    "dual_resolution": [
+        {"width": 8},
+        {"width": 8, "blocks": [1, 2, 2, 1], "exchanges": 2, "high": 1.5, "cell": {"mbconv": {}}},
+    ],
     "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
     "ppm": [{"width": 8}, {"width": 8, "bins": [1, 4], "projection": 1}],
+    "dappm": [
+        {"width": 8, "output": 12},
+        {"width": 8, "output": 12, "strides": [2], "image_pool": False},
+    ],
     "dappm": [
         {"width": 8, "output": 12},
         {"width": 8, "output": 12, "strides": [2], "image_pool": False},
@@ -99,6 +110,7 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8, "separable": True, "low_stride": 8},
     ],
     "semantic_fpn": [{"width": 8}],
+    "ddrnet": [{"width": 8}],
     "ddrnet": [{"width": 8}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
     "hamburger": [{"width": 8, "rank": 4}, {"width": 8, "finest": 4, "rank": 4, "train_steps": 1}],
