@@ -2,13 +2,16 @@
 
 from search_spaces.blocks import (
     activate,
+    attention,
     auto_deeplab,
     average_pool,
     concat_filled,
     conv,
     convnext,
+    flow_align,
     joins,
     mbconv,
+    mix_transformer,
     msca,
     nmf,
     norms,
@@ -20,13 +23,16 @@ from search_spaces.blocks import (
 
 __all__ = [
     "activate",
+    "attention",
     "auto_deeplab",
     "average_pool",
     "concat_filled",
     "conv",
     "convnext",
+    "flow_align",
     "joins",
     "mbconv",
+    "mix_transformer",
     "msca",
     "nmf",
     "norms",

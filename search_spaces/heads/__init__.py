@@ -1,5 +1,23 @@
 """Heads: features of strictly increasing strides to logits at the image's size; any list will do."""
 
-from search_spaces.heads import ddrnet, deeplabv3plus, fcn, hamburger, merge, semantic_fpn
+from search_spaces.heads import (
+    ddrnet,
+    deeplabv3plus,
+    fcn,
+    fused_levels,
+    hamburger,
+    merge,
+    mlp,
+    semantic_fpn,
+)
 
-__all__ = ["ddrnet", "deeplabv3plus", "fcn", "hamburger", "merge", "semantic_fpn"]
+__all__ = [
+    "ddrnet",
+    "deeplabv3plus",
+    "fcn",
+    "fused_levels",
+    "hamburger",
+    "merge",
+    "mlp",
+    "semantic_fpn",
+]

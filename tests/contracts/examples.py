@@ -48,6 +48,10 @@ LEAVES: dict[str, list[Example]] = {
         Example(place={"width": (CHANNELS,)}),
     ],
     "msca": [Example(), Example({"strips": [3, 5], "mlp": 1}, place={"width": (CHANNELS,)})],
+    "mix_transformer": [
+        Example({"heads": 2, "reduction": 2}),
+        Example({"heads": 3}, place={"width": (CHANNELS,)}),
+    ],
     "convnext": [Example(), Example({"kernel": 3, "mlp": 0.5}, place={"width": (CHANNELS,)})],
     "pooled_conv": [Example(), Example({"bins": 2}), Example({"bins": 6})],
     "nmf": [Example({"rank": 3}), Example({"rank": 8, "train_steps": 1, "eval_steps": 2})],
@@ -56,9 +60,11 @@ LEAVES: dict[str, list[Example]] = {
         Example({"kernel": 3, "norm": "group"}),
         Example({"kernel": 3, "separable": True}),
     ],
-    "activate": [Example(), Example({"act": "silu", "norm": True})],
-    "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
-    "pre_conv": [Example(), Example({"kernel": 1})],
+    "flow_align": [Example(), Example({"kernel": 5}, ((CHANNELS, 1), (CHANNELS, 4)))],
+    "dual_flow_align": [
+        Example(),
+        Example({"gate": "conv"}, ((CHANNELS, 1), (CHANNELS, 4))),
+    ],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
     "pre_conv": [Example(), Example({"kernel": 1})],
@@ -88,9 +94,9 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8},
         {"width": 8, "blocks": [1, 2, 2, 1], "exchanges": 2, "high": 1.5, "cell": {"mbconv": {}}},
     ],
-    "dual_resolution": [
-        {"width": 8},
-        {"width": 8, "blocks": [1, 2, 2, 1], "exchanges": 2, "high": 1.5, "cell": {"mbconv": {}}},
+    "mit": [
+        {"stages": [{"width": 8, "depth": 1, "heads": h, "reduction": 4 // h} for h in (1, 2, 4)]},
+        {"stages": [{"width": 8, "depth": 1, "heads": 2, "reduction": r} for r in (8, 4, 2, 1)]},
     ],
     "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
     "ppm": [{"width": 8}, {"width": 8, "bins": [1, 4], "projection": 1}],
@@ -98,12 +104,10 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8, "output": 12},
         {"width": 8, "output": 12, "strides": [2], "image_pool": False},
     ],
-    "dappm": [
-        {"width": 8, "output": 12},
-        {"width": 8, "output": 12, "strides": [2], "image_pool": False},
-    ],
     "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
+    "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
+    "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
     "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
     "deeplabv3plus": [
         {"width": 8, "low_level": 4},
@@ -111,8 +115,9 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     ],
     "semantic_fpn": [{"width": 8}],
     "ddrnet": [{"width": 8}],
-    "ddrnet": [{"width": 8}],
+    "fused_levels": [{"width": 8}, {"width": 8, "finest": 8, "kernel": 1}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
+    "mlp": [{"width": 8}, {"width": 8, "finest": 8}],
     "hamburger": [{"width": 8, "rank": 4}, {"width": 8, "finest": 4, "rank": 4, "train_steps": 1}],
 }
 SMALL: dict[str, dict[str, Any]] = {
