@@ -168,6 +168,9 @@ class RelaxedNet(Net):
         drawn = [(((path, i),), draw(s, entries.op(s))) for i, s in enumerate(entries.sources)]
         return self._mixed(name, drawn)
 
+    def sources(self, entries: Any) -> Sequence[str]:
+        return entries.sources if isinstance(entries, Pick) else super().sources(entries)
+
     def walk(self, path: Any, start: int) -> Iterator[Moves]:
         if not isinstance(path, Walk):
             yield from super().walk(path, start)
