@@ -26,7 +26,7 @@ def resnet(
     *,
     depth: Literal[18, 34, 50, 101] = 50,
     output_stride: Literal[8, 16, 32] = 32,
-    stem: Literal["7x7", "deep"] = "7x7",
+    stem: Literal["7x7", "deep", "wide"] = "7x7",
     width: Multiplier = 1,
     multi_grid: Sequence[Positive] = (1,),
 ) -> dict[str, Feature]:
@@ -35,7 +35,8 @@ def resnet(
     Below output stride 32 the last stages keep their resolution and double their dilation instead. The first
     block of such a stage keeps the dilation before it (torchvision, mmsegmentation). `multi_grid` multiplies the
     last stage's dilation block by block, starting over if it is shorter than the stage (DeepLabv3, section 3.2);
-    (1,) leaves it out. The stem `deep` is three 3x3 convolutions (half, half, whole width) for the 7x7 one.
+    (1,) leaves it out. The stem `deep` is three 3x3 convolutions (half, half, whole width) for the 7x7 one, `wide` the
+    same with twice that (64, 64, 128; PSPNet's and SFNet's code).
     """
     block, counts = DEPTHS[depth]
     base = max(2, round(64 * width))
@@ -67,7 +68,10 @@ def _stem(net: Net, image: Feature, stem: str, width: int) -> Feature:
     if stem == "7x7":
         x: Feature = net.add("stem", {"conv": {"kernel": 7}}, image, width=width, stride=2)
         return x
-    x = net.add("stem.first", {"conv": {}}, image, width=width // 2, stride=2)
-    x = net.add("stem.second", {"conv": {}}, x, width=width // 2)
-    third: Feature = net.add("stem.third", {"conv": {}}, x, width=width)
+    half = width if stem == "wide" else width // 2
+    x = net.add("stem.first", {"conv": {}}, image, width=half, stride=2)
+    x = net.add("stem.second", {"conv": {}}, x, width=half)
+    third: Feature = net.add(
+        "stem.third", {"conv": {}}, x, width=2 * width if stem == "wide" else width
+    )
     return third

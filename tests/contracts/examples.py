@@ -65,6 +65,11 @@ LEAVES: dict[str, list[Example]] = {
         Example(),
         Example({"gate": "conv"}, ((CHANNELS, 1), (CHANNELS, 4))),
     ],
+    "flow_align": [Example(), Example({"kernel": 5}, ((CHANNELS, 1), (CHANNELS, 4)))],
+    "dual_flow_align": [
+        Example(),
+        Example({"gate": "conv"}, ((CHANNELS, 1), (CHANNELS, 4))),
+    ],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
     "pre_conv": [Example(), Example({"kernel": 1})],
@@ -108,6 +113,8 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
     "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
+    "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
+    "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
     "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
     "deeplabv3plus": [
         {"width": 8, "low_level": 4},
@@ -115,6 +122,7 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     ],
     "semantic_fpn": [{"width": 8}],
     "ddrnet": [{"width": 8}],
+    "fused_levels": [{"width": 8}, {"width": 8, "finest": 8, "kernel": 1}],
     "fused_levels": [{"width": 8}, {"width": 8, "finest": 8, "kernel": 1}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
     "mlp": [{"width": 8}, {"width": 8, "finest": 8}],
