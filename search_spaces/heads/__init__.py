@@ -9,6 +9,7 @@ from search_spaces.heads import (
     merge,
     mlp,
     semantic_fpn,
+    upernet,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "merge",
     "mlp",
     "semantic_fpn",
+    "upernet",
 ]

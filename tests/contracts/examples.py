@@ -65,11 +65,6 @@ LEAVES: dict[str, list[Example]] = {
         Example(),
         Example({"gate": "conv"}, ((CHANNELS, 1), (CHANNELS, 4))),
     ],
-    "flow_align": [Example(), Example({"kernel": 5}, ((CHANNELS, 1), (CHANNELS, 4)))],
-    "dual_flow_align": [
-        Example(),
-        Example({"gate": "conv"}, ((CHANNELS, 1), (CHANNELS, 4))),
-    ],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
     "pre_conv": [Example(), Example({"kernel": 1})],
@@ -113,8 +108,6 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
     "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
-    "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
-    "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
     "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
     "deeplabv3plus": [
         {"width": 8, "low_level": 4},
@@ -123,9 +116,9 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "semantic_fpn": [{"width": 8}],
     "ddrnet": [{"width": 8}],
     "fused_levels": [{"width": 8}, {"width": 8, "finest": 8, "kernel": 1}],
-    "fused_levels": [{"width": 8}, {"width": 8, "finest": 8, "kernel": 1}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
     "mlp": [{"width": 8}, {"width": 8, "finest": 8}],
+    "upernet": [{"width": 8}, {"width": 8, "finest": 8, "bins": [1, 3]}],
     "hamburger": [{"width": 8, "rank": 4}, {"width": 8, "finest": 4, "rank": 4, "train_steps": 1}],
 }
 SMALL: dict[str, dict[str, Any]] = {
