@@ -98,6 +98,7 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"stages": [{"width": 8, "depth": 1, "heads": h, "reduction": 4 // h} for h in (1, 2, 4)]},
         {"stages": [{"width": 8, "depth": 1, "heads": 2, "reduction": r} for r in (8, 4, 2, 1)]},
     ],
+    "hrnet": [{"width": 6, "modules": [1, 2], "blocks": 1, "stem": 4}],
     "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
     "ppm": [{"width": 8}, {"width": 8, "bins": [1, 4], "projection": 1}],
     "dappm": [
