@@ -27,7 +27,8 @@ class Known:
     """What a use comes to, wherever it stands: a kind's name behind a dot, a leaf or part, and what `add` returns.
 
     `image` are the inputs before those that it was given; the references in `result` have no meaning. A leaf on an
-    input that is not alive has no body. `placed` is the result as that of node i, by i.
+    input that is not alive has no body. `placed` is the result as that of node i, by i; `habit` its kind's, of a part
+    that is kept for one plan.
     """
 
     suffix: str
@@ -35,17 +36,20 @@ class Known:
     image: tuple[Ref, ...]
     result: Any
     placed: dict[int, Feature] = field(default_factory=dict)
+    habit: Habit | None = None
 
 
 @dataclass(slots=True)
 class Habit:
     """How many parts of a kind were drawn, and how many of them had been drawn before; `seen` holds their hashes.
 
-    `rests` are the parts still to come that nobody asks about.
+    `spared` is how often one was found that this very plan had drawn; `rests` are the parts still to come that nobody
+    asks about.
     """
 
     drawn: int = 0
     again: int = 0
+    spared: int = 0
     rests: int = 0
     seen: set[int] = field(default_factory=set)
 
@@ -86,14 +90,22 @@ class Memo:
         elif habit.recurs(key):
             self.keep(key, known)
         else:
+            known.habit = habit
             self.passing[key] = known
-            if habit.drawn >= TRIED:
+            if habit.drawn >= TRIED and habit.spared * 10 <= habit.drawn:
                 habit.rests = RESTS
                 self.rare.add(kind)
+        return known
+
+    def passed(self, key: bytes) -> Known | None:
+        """Return what this plan has drawn under the key, and note that it comes again."""
+        known = self.passing.get(key)
+        if known is not None and known.habit is not None:
+            known.habit.spared += 1
         return known
 
     def _rest(self, kind: str, habit: Habit) -> None:
         habit.rests -= 1
         if habit.rests <= 0:
-            habit.drawn = habit.again = 0
+            habit.drawn = habit.again = habit.spared = 0
             self.rare.discard(kind)

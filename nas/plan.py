@@ -166,7 +166,7 @@ class Net:
     def __init__(self, planner: Planner, at: str) -> None:
         self._planner = planner
         memo = planner.memo
-        self._kept, self._passing, self._rare = memo.kept, memo.passing, memo.rare
+        self._kept, self._passed, self._rare = memo.kept, memo.passed, memo.rare
         self._at = at
         self._bodies: dict[str, Leaf | Part] = {}
         self._inputs: list[tuple[Ref, ...]] = []
@@ -195,7 +195,7 @@ class Net:
                 key, known = NO_KEY, None
             else:
                 key = _key((spec, place, shapes))
-                known = self._kept.get(key) or self._passing.get(key)
+                known = self._kept.get(key) or self._passed(key)
             if known is None:
                 known = self._learn(key, name, spec, inputs, place)
             body = known.body
@@ -276,6 +276,10 @@ class Net:
     def pick(self, name: str, entries: Picked, draw: Callable[[str, Spec], Feature]) -> Feature:
         """Add up what `draw(source, op)` gives for each `{source, op}` of a pick, as far as it is alive."""
         return self.mix(name, *[draw(entry["source"], entry["op"]) for entry in entries])
+
+    def sources(self, entries: Picked) -> Sequence[str]:
+        """Return the names of what a pick reads."""
+        return [entry["source"] for entry in entries]
 
     def walk(self, path: Sequence[int], start: int) -> Iterator[Moves]:
         """Yield the moves of each step of a walk, which begins at stride `start`."""

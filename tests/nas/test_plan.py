@@ -266,6 +266,17 @@ def test_kinds_whose_parts_do_not_recur_are_drawn_without_asking(
     assert rare[2:] == [False, True, True, True, False, False, False]
 
 
+def test_parts_that_recur_within_one_plan_only_are_looked_for_in_every_plan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memo, "TRIED", 4)
+    planner = Planner(SIZE)
+    for kernel in range(1, 19, 2):
+        root = planner.plan({"body": {"conv": {"kernel": kernel}}, "twice": True}).root
+        assert root.bodies[0] is root.bodies[1]
+    assert not any(isinstance(known.body, Part) for known in planner.memo.kept.values())
+
+
 def test_what_is_no_feature_is_refused_with_its_place() -> None:
     @kind("odd", "cell")
     def odd(net: Net, x: Feature, *, width: Place[int], stride: Place[int] = 1) -> Feature:
