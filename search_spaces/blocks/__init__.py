@@ -5,10 +5,12 @@ from search_spaces.blocks import (
     attention,
     auto_deeplab,
     average_pool,
-    concat_filled,
     conv,
     convnext,
     flow_align,
+    gate,
+    gather_expand,
+    image_embedding,
     joins,
     mbconv,
     mix_transformer,
@@ -19,6 +21,7 @@ from search_spaces.blocks import (
     pre_activation,
     residual,
     separable,
+    stack,
 )
 
 __all__ = [
@@ -26,10 +29,12 @@ __all__ = [
     "attention",
     "auto_deeplab",
     "average_pool",
-    "concat_filled",
     "conv",
     "convnext",
     "flow_align",
+    "gate",
+    "gather_expand",
+    "image_embedding",
     "joins",
     "mbconv",
     "mix_transformer",
@@ -40,4 +45,5 @@ __all__ = [
     "pre_activation",
     "residual",
     "separable",
+    "stack",
 ]

@@ -1,5 +1,14 @@
 """Encoders: image to features by name; "s4", "s8", ... are the pyramid, other names are taps for auxiliary heads."""
 
-from search_spaces.encoders import dual_resolution, hrnet, mit, mscan, resnet, stages, trellis
+from search_spaces.encoders import (
+    bisenetv2,
+    dual_resolution,
+    hrnet,
+    mit,
+    mscan,
+    resnet,
+    stages,
+    trellis,
+)
 
-__all__ = ["dual_resolution", "hrnet", "mit", "mscan", "resnet", "stages", "trellis"]
+__all__ = ["bisenetv2", "dual_resolution", "hrnet", "mit", "mscan", "resnet", "stages", "trellis"]
