@@ -18,8 +18,10 @@ load()
 CHANNELS = 6
 PLACES: dict[str, tuple[int, ...]] = {"width": (10,), "stride": (1, 2), "classes": (5,)}
 SLOTS = ("encoder", "context", "neck", "head", "cell")
-SURROUNDING = {"network": "the root", "semantic": "the decoder"}
-WIDTHS = {"width", "stem", "low_level"}
+SURROUNDING = {"network": "the root", "semantic": "the decoder", "zero": "no connection at all"}
+WIDTHS = {"width", "stem", "low_level", "filters"}
+TAPS = {"trellis": "s4"}
+"""Where the auxiliary head of a small network reads, by encoder; others have a tap `stage3`."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ LEAVES: dict[str, list[Example]] = {
         Example({"kernel": 1, "bias": True, "norm": False, "act": "none"}),
     ],
     "separable": [Example(), Example({"dilation": 2, "act": "silu"})],
+    "gather_expand": [Example(), Example({"expand": 2}, place={"width": (CHANNELS,)})],
     "basic": [Example(), Example({"dilation": 2}), Example(place={"width": (CHANNELS,)})],
     "bottleneck": [Example(), Example({"dilation": 4, "reduction": 2.5})],
     "mbconv": [
@@ -48,6 +51,10 @@ LEAVES: dict[str, list[Example]] = {
         Example(place={"width": (CHANNELS,)}),
     ],
     "msca": [Example(), Example({"strips": [3, 5], "mlp": 1}, place={"width": (CHANNELS,)})],
+    "inception_transformer": [
+        Example({"heads": 2, "reduction": 2}),
+        Example({"heads": 3}, place={"width": (CHANNELS,)}),
+    ],
     "mix_transformer": [
         Example({"heads": 2, "reduction": 2}),
         Example({"heads": 3}, place={"width": (CHANNELS,)}),
@@ -68,6 +75,13 @@ LEAVES: dict[str, list[Example]] = {
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
     "pre_conv": [Example(), Example({"kernel": 1})],
+    "atrous": [Example(), Example({"kernel": 5, "rate": 3})],
+    "pool": [
+        Example({"take": "average"}),
+        Example({"take": "maximum", "kernel": 5}, place={"width": (CHANNELS,)}),
+    ],
+    "skip": [Example(), Example(place={"width": (CHANNELS,)})],
+    "stack": [Example(), Example({"missing": [1, 3]})],
     "resize": [Example(inputs=((CHANNELS, s), (3, 1)), place={"to": (1, 2, 8)}) for s in (1, 4)],
 }
 
@@ -77,6 +91,17 @@ STAGES = [
     {"width": 16, "blocks": [{"conv": {}}]},
     {"width": 20, "blocks": [{"msca": {"mlp": 1}}]},
 ]
+CELL = [
+    [
+        {"source": "prev2", "op": {"atrous": {"kernel": 5}}},
+        {"source": "prev", "op": {"double_separable": {}}},
+    ],
+    [
+        {"source": "prev", "op": {"skip": {}}},
+        {"source": "item0", "op": {"pool": {"take": "average"}}},
+    ],
+]
+EMPTY = [{"source": "prev", "op": {"zero": {}}}, {"source": "prev2", "op": {"zero": {}}}]
 COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "resnet": [
         {"depth": 18, "width": 0.125},
@@ -90,6 +115,15 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"stages": [{"width": 8, "depth": 1, "mlp": 2} for _ in range(3)]},
         {"stages": [{"width": 8, "depth": 2} for _ in range(4)], "strips": [3, 5]},
     ],
+    "bisenetv2": [
+        {"detail": [8, 8, 12], "semantic": [4, 6, 8, 10], "blocks": [1, 1, 2]},
+        {
+            "detail": [8, 8, 12],
+            "semantic": [4, 6, 8, 10],
+            "blocks": [1, 2, 1],
+            "cell": {"basic": {}},
+        },
+    ],
     "dual_resolution": [
         {"width": 8},
         {"width": 8, "blocks": [1, 2, 2, 1], "exchanges": 2, "high": 1.5, "cell": {"mbconv": {}}},
@@ -97,6 +131,13 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "mit": [
         {"stages": [{"width": 8, "depth": 1, "heads": h, "reduction": 4 // h} for h in (1, 2, 4)]},
         {"stages": [{"width": 8, "depth": 1, "heads": 2, "reduction": r} for r in (8, 4, 2, 1)]},
+    ],
+    "trellis": [
+        {"path": [4, 8, 8, 16, 32, 16], "cell": CELL, "filters": 4},
+        {"path": [8, 4, 16, 32], "cells": [[*CELL, EMPTY], [EMPTY, *CELL]], "filters": 4},
+    ],
+    "incepformer": [
+        {"stages": [{"width": 8, "depth": 1, "heads": 2, "reduction": r} for r in (8, 4, 2, 1)]}
     ],
     "hrnet": [{"width": 6, "modules": [1, 2], "blocks": 1, "stem": 4}],
     "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
@@ -107,6 +148,9 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     ],
     "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
+    "panet": [{"width": 8}, {"width": 8, "top": 9, "norm": True}],
+    "feature_fusion": [{"width": 8}, {"width": 8, "finest": 4}],
+    "guided_aggregation": [{"width": 8}, {"width": 8, "finest": 4}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
     "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
     "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
@@ -181,7 +225,8 @@ def around(slot: str, spec: dict[str, Any], size: tuple[int, int] = (64, 96)) ->
     else:
         parts[slot] = spec
     encoder = parts.pop("encoder")
-    semantic = {**parts, "auxiliary": {"stage3": {"fcn": {"width": 8}}}}
+    tap = TAPS.get(next(iter(encoder)), "stage3")
+    semantic = {**parts, "auxiliary": {tap: {"fcn": {"width": 8}}}}
     return tree(encoder, semantic, size)
 
 

@@ -69,7 +69,8 @@ def test_every_leaf_runs_at_its_planned_shape(tree: Any, size: tuple[int, int]) 
 def test_a_training_step_reaches_every_parameter(tree: Any) -> None:
     network = build(tree, (97, 131))
     out = network(image((97, 131)))
-    assert {name: tuple(x.shape) for name, x in out.aux.items()} == {"aux.stage3": (2, 5, 97, 131)}
+    (tap,) = tree["decoders"]["semantic"]["auxiliary"]
+    assert {name: tuple(x.shape) for name, x in out.aux.items()} == {f"aux.{tap}": (2, 5, 97, 131)}
     loss = out.logits.square().mean() + sum(x.square().mean() for x in out.aux.values())
     loss.backward()
     assert not [
