@@ -11,6 +11,7 @@ from search_spaces.blocks import (
     gate,
     gather_expand,
     image_embedding,
+    inception_transformer,
     joins,
     mbconv,
     mix_transformer,
@@ -21,6 +22,7 @@ from search_spaces.blocks import (
     pre_activation,
     residual,
     separable,
+    spatial_select,
     stack,
 )
 
@@ -35,6 +37,7 @@ __all__ = [
     "gate",
     "gather_expand",
     "image_embedding",
+    "inception_transformer",
     "joins",
     "mbconv",
     "mix_transformer",
@@ -45,5 +48,6 @@ __all__ = [
     "pre_activation",
     "residual",
     "separable",
+    "spatial_select",
     "stack",
 ]

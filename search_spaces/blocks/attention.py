@@ -62,3 +62,30 @@ class TokenAttention(nn.Module):
         """(N, P, C) to (N, heads, P, C / heads)."""
         n, length, channels = x.shape
         return x.reshape(n, length, self.heads, channels // self.heads).transpose(1, 2)
+
+
+class AttentionBlock(nn.Module):
+    """x + A(norm1(x)), then x + mlp(norm2(x)): what transformers of maps share; (N, C, H, W) throughout.
+
+    Subclasses make the parts. `reduce` turns a map into tokens; without it there is one for every pixel.
+    """
+
+    entry: nn.Module
+    norm1: nn.Module
+    reduce: nn.Module | None
+    attention: TokenAttention
+    norm2: nn.Module
+    mlp: nn.Module
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Return what attention adds to x (N, C, H, W)."""
+        normed = self.norm1(x)
+        pixels = as_tokens(normed)
+        tokens = pixels if self.reduce is None else self.reduce(normed)
+        return as_map(self.attention(pixels, tokens), x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.entry(x)
+        y = y + self.attend(y)
+        z: Tensor = y + self.mlp(self.norm2(y))
+        return z

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nas.fields import Place, Positive
 from nas.registry import kind
-from search_spaces.blocks.attention import TokenAttention, as_map, as_tokens, padded
+from search_spaces.blocks.attention import AttentionBlock, TokenAttention, as_tokens, padded
 from search_spaces.blocks.conv import entry
 from search_spaces.blocks.msca import FeedForward, MlpRatio
 from search_spaces.blocks.norms import ChannelNorm
@@ -30,7 +30,7 @@ class SequenceReduction(nn.Module):
 
 
 @kind("mix_transformer", "cell")
-class MixTransformer(nn.Module):
+class MixTransformer(AttentionBlock):
     """x + A(LN(x)), then x + FFN(LN(x)): attention to one token per `reduction`^2 pixels; 1x1, depthwise 3x3, 1x1.
 
     SegFormer (Xie et al. 2021), equations 1 to 3; keys and values of all pixels with `reduction` 1. A change of width
@@ -54,16 +54,3 @@ class MixTransformer(nn.Module):
         self.attention = TokenAttention(width, heads)
         self.norm2 = ChannelNorm(width)
         self.mlp = FeedForward(width, mlp)
-
-    def attend(self, x: Tensor) -> Tensor:
-        """Return what attention adds to x (N, C, H, W)."""
-        normed = self.norm1(x)
-        pixels = as_tokens(normed)
-        tokens = pixels if self.reduce is None else self.reduce(normed)
-        return as_map(self.attention(pixels, tokens), x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.entry(x)
-        y = y + self.attend(y)
-        z: Tensor = y + self.mlp(self.norm2(y))
-        return z

@@ -1,5 +1,13 @@
 """Contexts: widen what the coarsest feature sees; strides stay as they are."""
 
-from search_spaces.contexts import aspp, dappm, none, ppm, stride_aspp
+from search_spaces.contexts import (
+    aspp,
+    context_embedding,
+    dappm,
+    none,
+    ppm,
+    spatial_selection,
+    stride_aspp,
+)
 
-__all__ = ["aspp", "dappm", "none", "ppm", "stride_aspp"]
+__all__ = ["aspp", "context_embedding", "dappm", "none", "ppm", "spatial_selection", "stride_aspp"]

@@ -4,6 +4,7 @@ from search_spaces.encoders import (
     bisenetv2,
     dual_resolution,
     hrnet,
+    incepformer,
     mit,
     mscan,
     resnet,
@@ -11,4 +12,14 @@ from search_spaces.encoders import (
     trellis,
 )
 
-__all__ = ["bisenetv2", "dual_resolution", "hrnet", "mit", "mscan", "resnet", "stages", "trellis"]
+__all__ = [
+    "bisenetv2",
+    "dual_resolution",
+    "hrnet",
+    "incepformer",
+    "mit",
+    "mscan",
+    "resnet",
+    "stages",
+    "trellis",
+]
