@@ -13,7 +13,8 @@ from search_spaces.blocks.conv import Act, Conv, activation
 class Separable(nn.Module):
     """Depthwise kxk, BN, activation, then 1x1, BN, activation (DeepLabv3+, section 3.1; Chollet 2017).
 
-    (N, C, H, W) to (N, width, ceil(H / stride), ceil(W / stride)).
+    (N, C, H, W) to (N, width, ceil(H / stride), ceil(W / stride)). Without `between` there is no activation after the
+    depthwise one (Fast-SCNN).
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class Separable(nn.Module):
         kernel: Odd = 3,
         dilation: Positive = 1,
         act: Act = "relu",
+        between: bool = True,
     ) -> None:
         super().__init__()
         self.depthwise = Conv(
@@ -34,7 +36,7 @@ class Separable(nn.Module):
             kernel=kernel,
             dilation=dilation,
             groups=channels,
-            act=act,
+            act=act if between else "none",
         )
         self.pointwise = Conv(channels, width=width, kernel=1, act=act)
 

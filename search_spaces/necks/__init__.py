@@ -1,5 +1,23 @@
 """Necks: fuse a pyramid, and build it upward to the level `top` (P5 is stride 32, P9 stride 512)."""
 
-from search_spaces.necks import bifpn, deep_sum, dual_flow, flow_alignment, fpn
+from search_spaces.necks import (
+    bifpn,
+    deep_sum,
+    dual_flow,
+    feature_fusion,
+    flow_alignment,
+    fpn,
+    guided_aggregation,
+    panet,
+)
 
-__all__ = ["bifpn", "deep_sum", "dual_flow", "flow_alignment", "fpn"]
+__all__ = [
+    "bifpn",
+    "deep_sum",
+    "dual_flow",
+    "feature_fusion",
+    "flow_alignment",
+    "fpn",
+    "guided_aggregation",
+    "panet",
+]

@@ -7,7 +7,7 @@ signature asks for, composites in a small network. Everything else declares an e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas.leaf import form
@@ -26,11 +26,15 @@ TAPS = {"trellis": "s4"}
 
 @dataclass(frozen=True)
 class Example:
-    """Fields of a leaf, its inputs as (channels, stride), and what the surrounding composite would decide."""
+    """Fields of a leaf, its inputs as (channels, stride), and what the surrounding composite would decide.
+
+    `idle` are parameters of the paper's design that a batch norm behind them makes idle: their gradient may be zero.
+    """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[tuple[int, int], ...] = ()
     place: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    idle: tuple[str, ...] = ()
 
 
 LEAVES: dict[str, list[Example]] = {
@@ -40,7 +44,8 @@ LEAVES: dict[str, list[Example]] = {
         Example({"dilation": 3, "groups": 2, "act": "gelu"}),
         Example({"kernel": 1, "bias": True, "norm": False, "act": "none"}),
     ],
-    "separable": [Example(), Example({"dilation": 2, "act": "silu"})],
+    "separable": [Example(), Example({"dilation": 2, "act": "silu", "between": False})],
+    "image_embedding": [Example(idle=("norm.bias",))],
     "gather_expand": [Example(), Example({"expand": 2}, place={"width": (CHANNELS,)})],
     "basic": [Example(), Example({"dilation": 2}), Example(place={"width": (CHANNELS,)})],
     "bottleneck": [Example(), Example({"dilation": 4, "reduction": 2.5})],
@@ -116,10 +121,10 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"stages": [{"width": 8, "depth": 2} for _ in range(4)], "strips": [3, 5]},
     ],
     "bisenetv2": [
-        {"detail": [8, 8, 12], "semantic": [4, 6, 8, 10], "blocks": [1, 1, 2]},
+        {"detail": [6, 10, 12], "semantic": [4, 6, 12, 14], "blocks": [1, 1, 2]},
         {
-            "detail": [8, 8, 12],
-            "semantic": [4, 6, 8, 10],
+            "detail": [6, 10, 12],
+            "semantic": [4, 6, 12, 14],
             "blocks": [1, 2, 1],
             "cell": {"basic": {}},
         },
@@ -141,7 +146,10 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     ],
     "hrnet": [{"width": 6, "modules": [1, 2], "blocks": 1, "stem": 4}],
     "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
-    "ppm": [{"width": 8}, {"width": 8, "bins": [1, 4], "projection": 1}],
+    "ppm": [
+        {"width": 8},
+        {"width": 8, "bins": [1, 4], "projection": 1, "branch": 3, "branch_act": "none"},
+    ],
     "dappm": [
         {"width": 8, "output": 12},
         {"width": 8, "output": 12, "strides": [2], "image_pool": False},
@@ -153,7 +161,11 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "guided_aggregation": [{"width": 8}, {"width": 8, "finest": 4}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
     "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
-    "fcn": [{"width": 8}, {"width": 8, "finest": 32, "convs": 0}],
+    "fcn": [
+        {"width": 8},
+        {"width": 8, "finest": 32, "convs": 0},
+        {"width": 8, "convs": 2, "cell": {"mbconv": {"expand": 2}}},
+    ],
     "deeplabv3plus": [
         {"width": 8, "low_level": 4},
         {"width": 8, "separable": True, "low_stride": 8},
@@ -190,7 +202,7 @@ def leaf_examples(kind: Kind) -> list[Example]:
         given = [Example()]
     count = {"one": 1, "many": 2, "named": 2}[form(kind.make)]
     inputs = ((CHANNELS, 1),) * count
-    return [Example(e.fields, e.inputs or inputs, e.place) for e in given]
+    return [replace(e, inputs=e.inputs or inputs) for e in given]
 
 
 def places(kind: Kind, example: Example) -> Iterator[dict[str, int]]:

@@ -44,7 +44,8 @@ def test_every_parameter_gets_a_gradient(case: Case) -> None:
     for name, p in network.named_parameters():
         assert p.grad is not None, f"{name} takes no part in the output"
         assert p.grad.isfinite().all(), name
-        assert p.grad.abs().max() > 0, f"the gradient of {name} is zero"
+        idle = name.removeprefix("leaf.") in case.example.idle
+        assert idle or p.grad.abs().max() > 0, f"the gradient of {name} is zero"
 
 
 @every_case
