@@ -30,20 +30,25 @@ from nas.space import load_space, spaces
 
 SIZE = (64, 64)
 UNCOUNTED = {
-    "aten._to_copy", "aten._unsafe_view", "aten.arange", "aten.empty", "aten.expand", "aten.permute", "aten.slice",
-    "aten.stack", "aten.transpose", "aten.unsqueeze", "aten.view",
-    "aten.add", "aten.bitwise_and", "aten.div", "aten.floor_divide", "aten.ge", "aten.lt", "aten.mul", "aten.sub",
-    "aten.mean", "aten.sum", "aten.max_pool2d_with_indices", "aten.upsample_bilinear2d",
-    "aten.gelu", "aten.relu", "aten.sigmoid", "aten.silu",
-    "aten.native_batch_norm", "aten.native_layer_norm",
+    "aten._to_copy", "aten._unsafe_view", "aten.arange", "aten.cat", "aten.clone", "aten.constant_pad_nd", "aten.empty",
+    "aten.expand", "aten.permute", "aten.select", "aten.slice", "aten.stack", "aten.t", "aten.transpose",
+    "aten.unsqueeze", "aten.view", "aten.zeros_like",
+    "aten.add", "aten.bitwise_and", "aten.div", "aten.floor_divide", "aten.ge", "aten.lt", "aten.mul", "aten.rsub",
+    "aten.sub",
+    "aten.amax", "aten.avg_pool2d", "aten.grid_sampler_2d", "aten.mean", "aten.sum", "aten.max_pool2d_with_indices",
+    "aten.upsample_bilinear2d",
+    "aten._safe_softmax", "aten._softmax", "aten.gelu", "aten.relu", "aten.sigmoid", "aten.silu",
+    "aten.native_batch_norm", "aten.native_group_norm", "aten.native_layer_norm",
 }  # fmt: skip
 """Every operator that networks run and we do not count: views, arithmetic per element, pooling, activations, norms."""
 
 UNCOUNTED_BY_FVCORE = {
-    "aten::add", "aten::div", "aten::lt", "aten::mul", "aten::numpy_T", "aten::sub",
-    "aten::max_pool2d", "aten::mean", "aten::sum", "upsample_bilinear2d",
-    "aten::gelu", "aten::sigmoid", "aten::silu",
-    "batch_norm", "layer_norm",
+    "aten::add", "aten::div", "aten::lt", "aten::mT", "aten::mul", "aten::numpy_T", "aten::pad", "aten::rsub",
+    "aten::sub",
+    "aten::amax", "aten::avg_pool2d", "aten::max_pool2d", "aten::mean", "aten::sum", "grid_sampler",
+    "upsample_bilinear2d",
+    "aten::gelu", "aten::sigmoid", "aten::silu", "aten::softmax",
+    "batch_norm", "group_norm", "layer_norm",
 }  # fmt: skip
 """The same in fvcore's words: what it knows no formula for, and what it counts that is no multiply-add of ours."""
 
