@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas.architecture import Architecture, load_architecture, published
 from nas.choosers import random_chooser, replay
 from nas.cost import Counter, cost
+from nas.errors import PlanError
 from nas.fvcore_cost import fvcore_cost
 from nas.fvcore_handles import MULTIPLY_ADDS
 from nas.language.cover import cover
@@ -60,7 +61,16 @@ def drawn(space: str, seed: int) -> Architecture:
 def covering() -> list[Architecture]:
     """Architectures that take every option of every space at least once, and the published ones."""
     options = [resolve(load_space(s), replay(d)) for s in spaces() for d in cover(load_space(s))]
-    return [*options, *map(load_architecture, published())]
+    return [*filter(is_connected, options), *map(load_architecture, published())]
+
+
+def is_connected(architecture: Architecture) -> bool:
+    """Whether the image reaches the output: not where every operation is `zero`."""
+    try:
+        cost(architecture, SIZE)
+    except PlanError:
+        return False
+    return True
 
 
 class Operators(TorchDispatchMode):

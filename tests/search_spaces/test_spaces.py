@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import chain
 from random import Random
 
 import pytest
 
-from nas.choosers import random_chooser, replay
+from nas.choosers import mutate, random_chooser, record, replay
 from nas.cost import Counter
+from nas.errors import PlanError
 from nas.language.cover import cover
 from nas.resolve import resolve
 from nas.space import load_space, spaces
 
-SIZES = {"tiny": (64, 128), "real_time": (64, 128)}
+SIZES = {"tiny": (64, 128), "real_time": (64, 128), "auto_deeplab": (48, 64)}
 
 
 def test_every_published_space_is_tested_here() -> None:
@@ -21,9 +24,20 @@ def test_every_published_space_is_tested_here() -> None:
 
 @pytest.mark.parametrize("name", SIZES)
 def test_every_option_plans(name: str) -> None:
+    """A row whose operations are all `zero` is no network: then each of its options with another one changed."""
     space, counter = load_space(name), Counter(SIZES[name])
-    for decisions in cover(space):
-        assert counter.count(resolve(space, replay(decisions))).macs > 0
+    for row in cover(space):
+        left = set(row.items())
+        changed = (mutate(Random(0), row, path) for path in row)
+        for choose in chain([replay(row)], changed):
+            decided: dict[str, int] = {}
+            architecture = resolve(space, record(choose, decided))
+            with suppress(PlanError):
+                assert counter.count(architecture).macs > 0
+                left -= set(decided.items())
+            if not left:
+                break
+        assert not left
 
 
 def test_tiny_can_be_listed_and_its_costs_spread_by_five() -> None:
