@@ -68,21 +68,29 @@ def _moves(node: Walk, step: int, at: int, probabilities: Probabilities) -> Sequ
 def _strongest(node: Pick, probabilities: Probabilities) -> dict[str, int]:
     """Return the sources that a pick keeps, and the operation of each source."""
     decided, strength = {}, []
-    for source in node.sources:
+    taken = probabilities.get(pick_path(node), [1.0] * len(node.sources))
+    for source, weight in zip(node.sources, taken, strict=True):
         op = node.op(source)
         if isinstance(op, Choice) and len(op.options) > 1:
             found = [
                 -1.0 if label == NOTHING else p
-                for label, p in zip(op.labels, probabilities[op.path], strict=True)
+                for label, p in zip(_kinds(op), probabilities[op.path], strict=True)
             ]
             decided[op.path] = _largest(found)
-            strength.append(max(found))
+            strength.append(weight * max(found))
         else:
-            strength.append(1.0)
+            strength.append(weight)
     kept = sorted(range(len(strength)), key=lambda i: -strength[i])[: node.count]
     ways = node.ways(0)[0]
     decided[pick_path(node)] = ways.index(tuple(node.sources[i] for i in sorted(kept)))
     return decided
+
+
+def _kinds(op: Choice) -> list[str]:
+    """Return the kind of each option."""
+    if op.names is not None:
+        return list(op.names)
+    return [next(iter(o)) if isinstance(o, dict) and len(o) == 1 else "" for o in op.options]
 
 
 def _largest(values: Sequence[float]) -> int:

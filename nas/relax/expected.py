@@ -17,10 +17,11 @@ from torch import Tensor
 
 from nas.leaf import Leaf
 from nas.parts import Part, Plan, Ref
-from nas.relax.gates import MIX, Gate
-from nas.relax.needs import ALWAYS, NEVER, Chance, Need, Needs, times
+from nas.relax.gates import MIX, Gate, takes_what_is_there
+from nas.relax.needs import ALWAYS, NEVER, Chance, Need, Needs, is_number, times
 from nas.relax.network import Weights
 
+Dead = frozenset[int]
 Prices = Callable[[Leaf], Sequence[float]]
 
 
@@ -44,7 +45,7 @@ def expected(plan: Plan, weights: Weights, prices: Prices) -> Tensor:
         path: [w.double() if isinstance(w, Tensor) else w for w in given]
         for path, given in weights.items()
     }
-    return _Expecting(doubled, prices).part(plan.root, plan.mask()).costs
+    return _Expecting(doubled, prices).part(plan.root, plan.mask(), frozenset()).costs
 
 
 class _Expecting:
@@ -53,14 +54,14 @@ class _Expecting:
     def __init__(self, weights: Weights, prices: Prices) -> None:
         self._weights, self._prices = weights, prices
         self.needs = Needs(weights)
-        self._known: dict[tuple[int, int], Expectation] = {}
+        self._known: dict[tuple[int, int, Dead], Expectation] = {}
         self._priced: dict[int, Tensor] = {}
 
-    def part(self, part: Part, mask: int) -> Expectation:
-        """Return what is expected of a part all of whose outputs in the mask are needed."""
-        key = (id(part), mask)
+    def part(self, part: Part, mask: int, dead: Dead) -> Expectation:
+        """Return what is expected of a part whose outputs in the mask are needed; nothing comes to `dead` inputs."""
+        key = (id(part), mask, dead)
         if key not in self._known:
-            self._known[key] = _Pass(self, part, mask).back({})
+            self._known[key] = _Pass(self, part, mask, dead).back({})
         return self._known[key]
 
     def weight(self, gate: Gate) -> Chance:
@@ -80,10 +81,12 @@ class _Expecting:
 class _Pass:
     """Once forward and once back through one part: which values are there, and which are needed."""
 
-    def __init__(self, expecting: _Expecting, part: Part, mask: int) -> None:
+    def __init__(self, expecting: _Expecting, part: Part, mask: int, dead: Dead) -> None:
         self._expecting, self._part, self._mask = expecting, part, mask
         self._wanted = part.demand(mask).wanted
-        self._alive: dict[Ref, Chance] = {(-1 - j, 0): 1.0 for j in range(part.arity)}
+        self._alive: dict[Ref, Chance] = {
+            (-1 - j, 0): float(j not in dead) for j in range(part.arity)
+        }
         self._needs: dict[Ref, list[Need]] = defaultdict(list)
         for i, inner in enumerate(self._wanted):
             if inner:
@@ -104,15 +107,17 @@ class _Pass:
     def _forward(self, i: int, mask: int) -> None:
         body, refs = self._part.bodies[i], self._part.inputs[i]
         if isinstance(body, Part):
-            there = _least([self._alive[refs[j]] for j in body.demand(mask).inputs])
-            for k, chance in self._expecting.part(body, mask).alive.items():
+            inputs = [self._alive[refs[j]] for j in body.demand(mask).inputs]
+            there = _least([chance for chance in inputs if not is_number(chance, 0)])
+            for k, chance in self._expecting.part(body, mask, self._dead(refs)).alive.items():
                 self._alive[i, k] = times(there, chance)
         elif body.kind.name == MIX:
             pairs = zip(body.fields["gates"], refs, strict=True)
             chances = [times(self._expecting.weight(g), self._alive[ref]) for g, ref in pairs]
             self._alive[i, 0] = _at_most_one(chances)
         else:
-            self._alive[i, 0] = _least([self._alive[ref] for ref in refs])
+            join = _at_most_one if takes_what_is_there(body) else _least
+            self._alive[i, 0] = join([self._alive[ref] for ref in refs])
 
     def _backward(self, i: int) -> Tensor | None:
         """Pass on what the node needs; return what it is expected to cost, None where it never runs."""
@@ -137,15 +142,21 @@ class _Pass:
             return None
         needs, mask = self._expecting.needs, sum(1 << k for k in outputs)
         if len(set(outputs.values())) == 1:
-            inside, outer = self._expecting.part(body, mask), next(iter(outputs.values()))
+            inside = self._expecting.part(body, mask, self._dead(refs))
+            outer = next(iter(outputs.values()))
         else:
-            inside, outer = _Pass(self._expecting, body, mask).back(outputs), ALWAYS
+            inside = _Pass(self._expecting, body, mask, self._dead(refs)).back(outputs)
+            outer = ALWAYS
         there: list[Chance] = []
         for need, ref in zip(inside.needed, refs, strict=True):
-            if need != NEVER:
+            if need != NEVER and not is_number(self._alive[ref], 0):
                 self._needs[ref].append(needs.both(outer, need))
                 there.append(self._alive[ref])
         return inside.costs * times(needs.chance(outer), _least(there))
+
+    def _dead(self, refs: Sequence[Ref]) -> Dead:
+        """Return the inputs, by number, that nothing comes to."""
+        return frozenset(j for j, ref in enumerate(refs) if is_number(self._alive.get(ref, 1.0), 0))
 
     def _need(self, ref: Ref) -> Need:
         found = self._needs.get(ref, [])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nas.fields import Place
 from nas.language.tree import Choice, Pick, Walk, nodes
+from nas.leaf import Leaf
 from nas.registry import kind
 
 Gate = tuple[tuple[str, int], ...]
@@ -34,6 +35,11 @@ class Mix(nn.Module):
         for x in xs[1:]:
             total = total + x
         return total
+
+
+def takes_what_is_there(leaf: Leaf) -> bool:
+    """Return whether a leaf runs with some of its inputs missing: zeros stand for them."""
+    return bool(getattr(leaf.kind.make, "takes_what_is_there", False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ Need = frozenset[Condition]
 
 ALWAYS: Need = frozenset({frozenset()})
 NEVER: Need = frozenset()
-MOST = 64
-"""Conditions of one need; more are replaced by one event of the same chance that is independent of everything."""
+MOST = 24
+"""Conditions of one need; more are replaced by one event of the same chance, taken as independent of all else."""
 
 
 class Needs:
@@ -33,6 +33,7 @@ class Needs:
             p: dict(enumerate(w)) for p, w in weights.items()
         }
         self._chances: dict[Need, Chance] = {}
+        self._events: dict[Need, Need] = {}
 
     def gate(self, gate: Gate) -> Need:
         """Return when a gate is open."""
@@ -43,7 +44,7 @@ class Needs:
 
     def either(self, needs: Iterable[Need]) -> Need:
         """Return when any of several is needed."""
-        return self._small(frozenset().union(*needs))
+        return self._small(frozenset().union(*map(self._small, set(needs))))
 
     def both(self, a: Need, b: Need) -> Need:
         """Return when both are."""
@@ -51,8 +52,8 @@ class Needs:
             return b
         if b == ALWAYS or a == NEVER:
             return a
-        if len(a) * len(b) > MOST * MOST:
-            a, b = self._event(a), self._event(b)
+        if len(a) * len(b) > MOST:
+            a, b = (self._event(need) if len(need) > 1 else need for need in (a, b))
         pairs = (x | y for x in a for y in b)
         return self._small(frozenset(c for c in pairs if len({path for path, _ in c}) == len(c)))
 
@@ -81,7 +82,7 @@ class Needs:
         return need if len(need) <= MOST else self._event(need)
 
     def _settled(self, need: Need) -> Need:
-        """Return the same without conditions that others imply, and without a question of which every option will do."""
+        """Return the same without conditions that others imply, and without questions whose every option will do."""
         while True:
             if frozenset() in need:
                 return ALWAYS
@@ -101,11 +102,12 @@ class Needs:
         return sum(not is_number(weight, 0) for weight in self._weights[path].values())
 
     def _event(self, need: Need) -> Need:
-        """Return an event of its own with the chance of `need`."""
-        path = f"#{len(self._weights)}"
-        chance = self.chance(need)
-        self._weights[path] = {0: chance, 1: 1 - chance}
-        return frozenset({frozenset({(path, 0)})})
+        """Return an event of its own with the chance of `need`: the same one whenever it is asked for."""
+        if need not in self._events:
+            path, chance = f"#{len(self._weights)}", self.chance(need)
+            self._weights[path] = {0: chance, 1: 1 - chance}
+            self._events[need] = frozenset({frozenset({(path, 0)})})
+        return self._events[need]
 
 
 def _given(need: Need, path: str, index: int) -> Need:

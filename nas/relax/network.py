@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from nas.network import Output, child
 from nas.parts import Plan, Step
-from nas.relax.gates import MIX, Gate
+from nas.relax.gates import MIX, Gate, takes_what_is_there
 
 Weights = Mapping[str, Sequence[float | Tensor]]
 """The weight of every option of every question. What is the number 0 (no tensor) is not run at all."""
@@ -81,10 +82,11 @@ class _Program:
         values: dict[int, Tensor] = {0: image}
         for step, inputs, gates, frees in self.choose(weights):
             module = self.modules[step.output]
-            given = [values[v] for v in inputs]
-            values[step.output] = (
-                _mixed(given, gates, weights) if module is None else step.leaf.call(module, given)
-            )
+            if module is None:
+                output = _mixed([values[v] for v in inputs], gates, weights)
+            else:
+                output = step.leaf.call(module, _filled(step, inputs, values))
+            values[step.output] = output
             for value in frees:
                 del values[value]
         return {name: values[v] for name, v in self.outputs.items()}
@@ -107,27 +109,32 @@ KEPT = 16
 def _choose(steps: Sequence[Step], outputs: set[int], weights: Weights) -> list[Chosen]:
     alive, kept = {0}, {}
     for step in steps:
-        gates = step.leaf.fields.get("gates", ()) if step.leaf.kind.name == MIX else ()
-        if gates:
-            pairs = [
-                (v, gate)
-                for v, gate in zip(step.inputs, gates, strict=True)
-                if v in alive and not any(_is_zero(weights[path][i]) for path, i in gate)
-            ]
-            if not pairs:
-                continue
-            kept[step.output] = tuple(v for v, _ in pairs), tuple(gate for _, gate in pairs)
-        elif all(v in alive for v in step.inputs):
-            kept[step.output] = step.inputs, ()
-        else:
-            continue
-        alive.add(step.output)
+        given = _given(step, alive, weights)
+        if given[0]:
+            kept[step.output] = given
+            alive.add(step.output)
     if dead := outputs - alive:
         raise ValueError(
             f"{len(dead)} of {len(outputs)} outputs are reached by no image with these weights: give one way to them "
             "a weight that is not 0"
         )
     return _needed(steps, outputs, kept)
+
+
+def _given(
+    step: Step, alive: set[int], weights: Weights
+) -> tuple[tuple[int, ...], tuple[Gate, ...]]:
+    """Return the inputs of a step that are there, with their gates; nothing where it cannot run."""
+    if step.leaf.kind.name != MIX:
+        there = tuple(v for v in step.inputs if v in alive)
+        whole = len(there) == len(step.inputs) or takes_what_is_there(step.leaf)
+        return (there if whole else ()), ()
+    pairs = [
+        (v, gate)
+        for v, gate in zip(step.inputs, step.leaf.fields["gates"], strict=True)
+        if v in alive and not any(_is_zero(weights[path][i]) for path, i in gate)
+    ]
+    return tuple(v for v, _ in pairs), tuple(gate for _, gate in pairs)
 
 
 def _needed(
@@ -143,6 +150,14 @@ def _needed(
         seen.update(inputs)
         chosen.append(Chosen(step, inputs, gates, frees))
     return chosen[::-1]
+
+
+def _filled(step: Step, there: tuple[int, ...], values: Mapping[int, Tensor]) -> list[Tensor]:
+    """Return the inputs of a leaf; zeros stand for those that are not there."""
+    if len(there) == len(step.inputs):
+        return [values[v] for v in there]
+    zeros = torch.zeros_like(values[there[0]])
+    return [values[v] if v in there else zeros for v in step.inputs]
 
 
 def _is_zero(weight: float | Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ class Stack(nn.Module):
 
     So a cell with a block that gets no input is as wide as any other: what reads it has weights of the same shapes.
     """
+
+    takes_what_is_there: ClassVar = True
+    """While several architectures are mixed, zeros may stand for any input, whose shape is that of the others."""
 
     def __init__(self, channels: tuple[int, ...], *, missing: Sequence[int] = ()) -> None:
         super().__init__()
