@@ -2,8 +2,8 @@
 
     python benchmarks/counting.py [--known 5000] [--count 5000] [--turns 5] [--size 128x256]
 
-Spaces: `real_time`, and two of a trellis with some 250 leaves: one whose cells share one genotype, drawn anew for each
-architecture, and one in which every cell is drawn on its own. Of each, `--known` architectures are counted first, so
+Spaces: `real_time`; `auto_deeplab`, whose networks have some 200 leaves, a cell being drawn anew for each of them;
+and the same with every one of the twelve cells drawn on its own. Of each, `--known` architectures are counted first, so
 that blocks are known; then `--count` others, none of them seen before: closed tree to MACs and parameters, on one
 core. Cold is one architecture in a new `Counter`: with an empty cache on disk, and with a full one. Then in turns: ours
 counts 50 new architectures, `FlopCounterMode` the first of them on the meta device, fvcore the same on real tensors
@@ -22,25 +22,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from trellis import trellis_space
 
 from nas.architecture import Architecture
 from nas.choosers import random_chooser
 from nas.cost import Counter
+from nas.errors import PlanError
 from nas.fvcore_cost import count as fvcore_count
+from nas.language.tree import Repeat
 from nas.network import build
 from nas.node_cache import folder, node_cache
+from nas.plan import Planner
 from nas.resolve import closed
 from nas.space import Space, load_space
 
 Size = tuple[int, int]
 CHUNKS, TURN = 20, 50
+SMALL = (64, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,24 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def draw(space: Space, number: int, seed: int) -> list[Architecture]:
-    """Return random architectures of a space, different ones."""
-    chooser = random_chooser(random.Random(seed))
+    """Return random architectures of a space that are networks (not all `zero`), different ones."""
+    chooser, planner = random_chooser(random.Random(seed)), Planner(SMALL)
     found: dict[str, Architecture] = {}
     while len(found) < number:
         architecture = closed(space, chooser)
+        try:
+            planner.plan(architecture)
+        except PlanError:
+            continue
         found.setdefault(architecture.text, architecture)
     return list(found.values())
+
+
+def untied(space: Space) -> Space:
+    """Return Auto-DeepLab's space with a cell of its own at each step of the path."""
+    encoder = dict(space.tree["encoder"]["trellis"])
+    encoder["cells"] = Repeat(encoder["path"].steps, encoder.pop("cell"))
+    return replace(space, tree={**space.tree, "encoder": {"trellis": encoder}})
 
 
 def count_all(counter: Counter, trees: Sequence[dict[str, Any]]) -> int:
@@ -164,8 +178,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["NAS_CACHE"] = cache
         report("real_time", load_space("real_time"), asked)
-        report("trellis, one genotype", trellis_space(12, 1), asked)
-        report("trellis, every cell its own", trellis_space(12, 12), asked)
+        trellis = load_space("auto_deeplab")
+        report("auto_deeplab", trellis, asked)
+        report("auto_deeplab, every cell its own", untied(trellis), asked)
 
 
 if __name__ == "__main__":
