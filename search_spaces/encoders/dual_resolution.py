@@ -11,7 +11,14 @@ from nas.registry import kind
 
 Direction = Literal["both", "up", "down"]
 HighWidth = Annotated[float, Range(least=0.5, most=4)]
-ENDS_LINEAR = ("basic", "bottleneck")
+FIFTH: dict[str, Any] = {"bottleneck": {"reduction": 2, "linear": True}}
+
+
+class Cells(NamedTuple):
+    """What the stages are made of: every cell but the last one of a stage, and that one."""
+
+    inner: Spec
+    last: Spec
 
 
 class Branches(NamedTuple):
@@ -41,6 +48,7 @@ def dual_resolution(
     high: HighWidth = 2,
     direction: Direction = "both",
     cell: CellSpec = {"basic": {}},  # noqa: B006
+    last: CellSpec = {"basic": {"linear": True}},  # noqa: B006
 ) -> dict[str, Feature]:
     """Return s4, s8 (the branch of high resolution), s16, s32, s64; taps "stage1" to "stage5", "high3" to "high5".
 
@@ -48,25 +56,26 @@ def dual_resolution(
     channels) while the high one stays at stride 8 with `high` times `width`, twice that at the end. Stage 3 is cut into
     `exchanges` equal parts (1 in DDRNet-23, 2 in DDRNet-39); after each, and after stage 4, each branch adds what the
     other had: `up` to the high branch, `down` to the low one, or `both`. Stage 5 is one bottleneck each.
-    The last block of a stage has no activation, and who reads it applies one: s8, s64 and the high taps are without,
-    for `dappm` and the head `ddrnet`, which begin with batch norm and ReLU. The paper's auxiliary head reads "high3".
+    Stages are made of `cell`, and end with a `last` one, without activation: whoever reads it applies a ReLU. s8, s64
+    and the high taps have none, for `dappm` and the head `ddrnet`, which begin with batch norm and ReLU. The paper's
+    auxiliary head reads "high3".
     """
     segments = _segments(width, blocks, exchanges)
-    narrow = max(1, round(high * width))
-    low = _layer(net, "stage1", (cell, blocks[0]), _stem(net, image, width), width=width)
+    cells, narrow = Cells(cell, last), max(1, round(high * width))
+    low = _layer(net, "stage1", (cells, blocks[0]), _stem(net, image, width), width=width)
     first = relu(net, "stage1", low)
-    low = _layer(net, "stage2", (cell, blocks[1]), first, width=2 * width, stride=2)
+    low = _layer(net, "stage2", (cells, blocks[1]), first, width=2 * width, stride=2)
     second = relu(net, "stage2", low)
     taps = {"stage1": first, "stage2": second}
     read = Branches(second, second)
     for segment in segments:
-        fused = _exchange(net, segment.name, _advance(net, segment, cell, read, narrow), direction)
+        advanced = _advance(net, segment, cells, read, high=narrow)
+        fused = _exchange(net, segment.name, advanced, direction)
         names = (f"stage{segment.name}.fused", f"high{segment.name}.fused")
         read = Branches(*(relu(net, n, x) for n, x in zip(names, fused, strict=True)))
         taps |= {f"stage{segment.name[0]}": read.low, f"high{segment.name[0]}": fused.high}
-    last = {"bottleneck": {"reduction": 2, "linear": True}}
-    taps["stage5"] = net.add("stage5", last, read.low, width=16 * width, stride=2)
-    taps["high5"] = net.add("high5", last, read.high, width=2 * narrow)
+    taps["stage5"] = net.add("stage5", FIFTH, read.low, width=16 * width, stride=2)
+    taps["high5"] = net.add("high5", FIFTH, read.high, width=2 * narrow)
     pyramid = {
         f"s{f.stride}": f for name, f in taps.items() if name not in ("stage2", "high3", "high4")
     }
@@ -95,28 +104,22 @@ def _stem(net: Net, image: Feature, width: int) -> Feature:
 
 
 def _layer(
-    net: Net, name: str, cells: tuple[Spec, int], x: Feature, *, width: int, stride: int = 1
+    net: Net, name: str, blocks: tuple[Cells, int], x: Feature, *, width: int, stride: int = 1
 ) -> Feature:
-    """That many cells, the first with the stride, the last without its activation."""
-    cell, count = cells
+    """That many cells, the first with the stride."""
+    cells, count = blocks
     for i in range(count):
-        spec = _linear(cell) if i == count - 1 else cell
+        spec = cells.last if i == count - 1 else cells.inner
         x = net.add(f"{name}.{i}", spec, x, width=width, stride=stride if i == 0 else 1)
     return x
 
 
-def _linear(cell: Spec) -> Spec:
-    """Return a residual block without its last activation; of other cells what they are."""
-    ((name, fields),) = cell.items()
-    return {name: {**(fields or {}), "linear": True}} if name in ENDS_LINEAR else cell
-
-
-def _advance(net: Net, segment: Segment, cell: Spec, read: Branches, high: int) -> Branches:
+def _advance(net: Net, segment: Segment, cells: Cells, read: Branches, *, high: int) -> Branches:
     """A segment of each branch, side by side."""
-    cells = (cell, segment.blocks)
+    blocks = (cells, segment.blocks)
     name, width, stride = segment.name, segment.width, segment.stride
-    low = _layer(net, f"stage{name}", cells, read.low, width=width, stride=stride)
-    return Branches(low, _layer(net, f"high{name}", cells, read.high, width=high))
+    low = _layer(net, f"stage{name}", blocks, read.low, width=width, stride=stride)
+    return Branches(low, _layer(net, f"high{name}", blocks, read.high, width=high))
 
 
 def _exchange(net: Net, name: str, x: Branches, direction: Direction) -> Branches:

@@ -131,7 +131,14 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     ],
     "dual_resolution": [
         {"width": 8},
-        {"width": 8, "blocks": [1, 2, 2, 1], "exchanges": 2, "high": 1.5, "cell": {"mbconv": {}}},
+        {
+            "width": 8,
+            "blocks": [1, 2, 4, 1],
+            "exchanges": 2,
+            "high": 1.5,
+            "cell": {"separable": {}},
+            "last": {"mbconv": {"expand": 2}},
+        },
     ],
     "mit": [
         {"stages": [{"width": 8, "depth": 1, "heads": h, "reduction": 4 // h} for h in (1, 2, 4)]},

@@ -174,6 +174,24 @@ def test_there_is_an_exchange_after_every_part_of_stage_three(exchanges: int, bl
     assert (len(ups), len(downs), len(cells)) == (exchanges, exchanges, blocks)
 
 
+def test_stages_of_other_cells_end_with_another_one() -> None:
+    encoder = {"blocks": [3, 1, 2, 1], "cell": {"separable": {}}, "last": {"mbconv": {"expand": 2}}}
+    found = [n.split(".")[2:] for n in nodes(tree(encoder, head={"ddrnet": {"finest": 64}}))]
+    cells = {(stage, i): kind for stage, i, *kind in found if i.isdigit()}
+    assert cells == {
+        ("stage1", "0"): ["separable"],
+        ("stage1", "1"): ["separable"],
+        ("stage1", "2"): ["mbconv"],
+        ("stage2", "0"): ["mbconv"],
+        ("stage3", "0"): ["separable"],
+        ("stage3", "1"): ["mbconv"],
+        ("high3", "0"): ["separable"],
+        ("high3", "1"): ["mbconv"],
+        ("stage4", "0"): ["mbconv"],
+        ("high4", "0"): ["mbconv"],
+    }
+
+
 def test_an_exchange_is_its_formula() -> None:
     """Equation 1: each branch adds what the other had before the exchange."""
     described = tree({}, head={"fcn": {"width": 8}})
