@@ -110,8 +110,8 @@ class Trellis:
         for r in strides:
             came[r] = net.add(f"{name}.prev2.s{r}", fitted, before[r], width=width, to=base)
         prev2 = net.arrive(f"{name}.prev2", moves, frm, came)
-        blocks = self.cells[layer % len(self.cells)]
         place = {"width": width, "stride": to // base}
+        blocks = self.cells[layer % len(self.cells)]
         y: Feature = net.add(name, cell_of, prev, prev2, blocks=blocks, **place)
         return y
 
@@ -164,14 +164,14 @@ def cell_of(
 ) -> Feature:
     """Return the blocks' outputs side by side; operations on the cell's inputs have its stride."""
     states = {"prev": prev, "prev2": prev2}
-    place = {"width": width, "stride": stride}
     for i, entries in enumerate(blocks):
+        name = f"item{i}"
         try:
             inputs = [states[source] for source in net.sources(entries)]
         except KeyError as error:
             known = ", ".join(states)
-            raise ValueError(f"item{i} has no source {error}; it may read {known}") from None
-        states[f"item{i}"] = net.add(f"item{i}", block, *inputs, entries=entries, **place)
+            raise ValueError(f"{name} has no source {error}; it may read {known}") from None
+        states[name] = net.add(name, block, *inputs, entries=entries, width=width, stride=stride)
     return _joined(net, [*states.values()][len(INPUTS) :])
 
 
