@@ -51,7 +51,11 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     device = next(p.device for p in network.parameters())
     fused = device.type in FUSED
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=fused)
+        sgd = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=fused)
+        for parameter in (p for group in sgd.param_groups for p in group["params"]):
+            # the fused step fails where some parameters get their first gradient later than others (a sampled path)
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(groups, lr=recipe.lr, fused=fused)
 
 

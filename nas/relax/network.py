@@ -64,6 +64,14 @@ class RelaxedNetwork(nn.Module):
         """Return the leaves that run in evaluation with these weights, mixtures left out."""
         return tuple(c.step for c in self._eval.choose(weights) if c.step.leaf.kind.name != MIX)
 
+    def reaches(self, weights: Weights) -> bool:
+        """Return whether an image comes to the logits with these weights."""
+        try:
+            self._eval.choose(weights)
+        except ValueError:
+            return False
+        return True
+
 
 def closed_name(name: str) -> str:
     """Return a node's name as closed networks have it: without what tells ways apart."""
