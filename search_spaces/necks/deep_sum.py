@@ -5,7 +5,7 @@ from __future__ import annotations
 from nas.fields import PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
-from search_spaces.necks.pyramid import project
+from search_spaces.necks.pyramid import from_stride, project
 
 
 @kind("deep_sum", "neck")
@@ -14,10 +14,10 @@ def deep_sum(net: Net, features: list[Feature], *, finest: PowerOfTwo = 8) -> li
 
     A coarsest level of another width is projected by a 1x1 first. Levels between the two are left out, as in DDRNet.
     """
-    target = next((f for f in features if f.stride >= finest), features[-1])
+    target, finer = from_stride(features, finest)
     if target is features[-1]:
         return features
     deep = project(net, "deep", features[-1], target.channels)
     deep = net.resize("deep", deep, to=target.stride)
     total = net.sum("sum", target, deep)
-    return [*[f for f in features if f.stride < target.stride], total]
+    return [*finer, total]

@@ -7,6 +7,7 @@ from typing import Any
 from nas.fields import Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.necks.pyramid import from_stride
 
 LINEAR: dict[str, Any] = {"conv": {"kernel": 1, "bias": True, "act": "none"}}
 
@@ -21,7 +22,7 @@ def feature_fusion(
     depthwise convolution, with batch norm and ReLU, is dilated by the ratio of the strides. Levels between are left
     out.
     """
-    fine = next((f for f in features if f.stride >= finest), features[-1])
+    fine, finer = from_stride(features, finest)
     coarse = features[-1]
     if fine is coarse:
         return features
@@ -31,4 +32,4 @@ def feature_fusion(
     deep = net.add("coarse.project", LINEAR, spread, width=width)
     side = net.add("fine.project", LINEAR, fine, width=width)
     fused = net.add("fused", {"activate": {}}, net.sum("fused", side, deep))
-    return [*[f for f in features if f.stride < fine.stride], fused]
+    return [*finer, fused]

@@ -7,6 +7,7 @@ from typing import Any
 from nas.fields import Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.necks.pyramid import from_stride
 
 LINEAR: dict[str, Any] = {"conv": {"act": "none"}}
 POINT: dict[str, Any] = {"conv": {"kernel": 1, "norm": False, "act": "none"}}
@@ -21,7 +22,7 @@ def guided_aggregation(
     3x3(detail * sigmoid(up(meaning)) + up(down(detail) * sigmoid(meaning))), after a convolution or a separable one of
     each. Returns the levels up to the fused one; those between are left out. Bilinear, as everywhere here.
     """
-    fine = next((f for f in features if f.stride >= finest), features[-1])
+    fine, finer = from_stride(features, finest)
     coarse = features[-1]
     if fine is coarse:
         return features
@@ -33,7 +34,7 @@ def guided_aggregation(
     raised = net.resize("coarse", at_coarse, to=fine.stride)
     total = net.sum("both", at_fine, raised)
     fused = net.add("fused", {"conv": {}}, total, width=width)
-    return [*[f for f in features if f.stride < fine.stride], fused]
+    return [*finer, fused]
 
 
 def _separable(net: Net, name: str, x: Feature, width: int) -> Feature:

@@ -40,6 +40,12 @@ def extend(net: Net, features: list[Feature], top: int, width: int) -> list[Feat
     return levels
 
 
+def from_stride(features: list[Feature], stride: int) -> tuple[Feature, list[Feature]]:
+    """Return the finest level from `stride` up, the coarsest of all if every one is finer; and those finer than it."""
+    found = next((f for f in features if f.stride >= stride), features[-1])
+    return found, [f for f in features if f.stride < found.stride]
+
+
 def plain(kernel: int) -> dict[str, Any]:
     """Return a convolution with bias, without norm and activation, as FPN has them."""
     return {"conv": {"kernel": kernel, "bias": True, "norm": False, "act": "none"}}

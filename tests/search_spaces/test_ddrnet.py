@@ -107,7 +107,7 @@ def pre(part: nn.Module, x: Tensor) -> Tensor:
 
 
 def test_dappm_is_its_formula() -> None:
-    """One recursion over the scales, and one 1x1 of the concatenation of all of them (figure 5, official code)."""
+    """One recursion over the scales, and one 1x1 of the concatenation of all of them (official code)."""
     described = tree(
         {}, context={"dappm": {"width": 6, "output": 16}}, head={"ddrnet": {"finest": 64}}
     )

@@ -152,7 +152,7 @@ def halves(block: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_flow_alignment_is_its_formula() -> None:
-    """Equations 3 and 4: the flow from both, halved; the coarse feature itself is warped, not its half."""
+    """Section 3.2: the flow from both, halved; the coarse feature itself is warped, not its half."""
     block, low, high = FlowAlign((6, 6)), torch.randn(2, 6, 13, 9), torch.randn(2, 6, 7, 5)
     fine, coarse = halves(block, low, high)
     expected = warp(high, concatenated(block.flow, coarse, fine))
