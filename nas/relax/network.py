@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -82,7 +83,9 @@ class _Program:
     """Steps with the module of each; not a module itself, so that no parameter has two names."""
 
     def __init__(self, owner: RelaxedNetwork, plan: Plan, training: bool) -> None:
-        self.steps, self.outputs = plan.steps(training)
+        steps, outputs = plan.steps(training)
+        self.steps, same = once(steps)
+        self.outputs = {name: same.get(value, value) for name, value in outputs.items()}
         self.modules = {step.output: owner.place(step) for step in self.steps}
         self._known: dict[Any, list[Chosen]] = {}
 
@@ -108,6 +111,26 @@ class _Program:
                 self._known.clear()
             self._known[key] = _choose(self.steps, set(self.outputs.values()), weights)
         return self._known[key]
+
+
+def once(steps: Sequence[Step]) -> tuple[tuple[Step, ...], dict[int, int]]:
+    """Return steps without those that only repeat an earlier one, and which earlier value stands for each of these.
+
+    Leaves that are equal, on the same inputs and without parameters, give the same: a pool or a resize that is a
+    candidate on many edges runs once for each state. Dropout is not among them: it is always inside a classifier.
+    """
+    same: dict[int, int] = {}
+    known: dict[tuple[bytes, tuple[int, ...]], int] = {}
+    kept: list[Step] = []
+    for step in steps:
+        inputs = tuple(same.get(value, value) for value in step.inputs)
+        key = step.leaf.key, inputs
+        if not step.leaf.params and key in known:
+            same[step.output] = known[key]
+            continue
+        known[key] = step.output
+        kept.append(replace(step, inputs=inputs))
+    return tuple(kept), same
 
 
 KEPT = 16

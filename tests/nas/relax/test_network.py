@@ -123,6 +123,17 @@ def test_every_architecture_parameter_gets_a_gradient_from_the_mixture() -> None
     assert all(p.grad is not None and p.grad.any() for p in parameters.logits)
 
 
+def test_what_only_repeats_runs_once() -> None:
+    """Three blocks may pool what two cells gave, and items: each state is pooled once."""
+    case = relaxed("trellis")
+    network = RelaxedNetwork(case.plan)
+    weights = ArchitectureParameters(case.asked.values()).softmax()
+    ran = network.chosen(weights)
+    pools = [(step.leaf.key, step.inputs) for step in ran if step.leaf.kind.name == "pool"]
+    planned = [step for step in case.plan.steps()[0] if step.leaf.kind.name == "pool"]
+    assert len(pools) == len(set(pools)) < len(planned)
+
+
 def test_no_way_to_an_output_is_said() -> None:
     case = relaxed("cells")
     network = RelaxedNetwork(case.plan).eval()
