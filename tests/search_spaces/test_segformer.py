@@ -64,6 +64,31 @@ def test_multiply_adds_as_published() -> None:
     assert b0(19, (1024, 2048)).macs == b0(150, (1024, 2048)).macs - fewer
 
 
+@pytest.mark.parametrize(
+    ("depths", "width", "params_m", "macs_g", "side"),
+    [
+        ((2, 2, 2, 2), 256, 13.7, 15.9, 512),
+        ((3, 4, 6, 3), 768, 27.5, 62.4, 512),
+        ((3, 4, 18, 3), 768, 47.3, 79.0, 512),
+        ((3, 8, 27, 3), 768, 64.1, 95.7, 512),
+        ((3, 6, 40, 3), 768, 84.7, 183.3, 640),
+    ],
+    ids=["b1", "b2", "b3", "b4", "b5"],
+)
+def test_the_larger_ones_are_as_published(
+    depths: tuple[int, ...], width: int, params_m: float, macs_g: float, side: int
+) -> None:
+    """Table 1, ADE20K: B1 to B5 differ from B0 in depths and widths only."""
+    tree = load_architecture("segformer_b0").with_classes(150).tree
+    stages = tree["encoder"]["mit"]["stages"]
+    for stage, depth, channels in zip(stages, depths, (64, 128, 320, 512), strict=True):
+        stage |= {"depth": depth, "width": channels}
+    tree["decoders"]["semantic"]["head"] = {"mlp": {"width": width}}
+    costs = cost(tree, (side, side))
+    assert round(costs.params / 1e6, 1) == params_m
+    assert costs.macs / 1e9 == pytest.approx(macs_g, rel=0.002)
+
+
 def test_attention_is_the_formula_written_out() -> None:
     """Softmax over tokens of q k / sqrt(d), head by head."""
     block = TokenAttention(12, heads=3).double()
