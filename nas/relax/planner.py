@@ -46,7 +46,7 @@ def _written_out(tree: Any, lets: Mapping[str, Any]) -> Any:
             return Choice(options, tree.names, tree.path)
         case Pick():
             ops = {s: _written_out(tree.op(s), lets) for s in tree.sources}
-            return Pick(tree.count, tree.sources, tree.of, tree.path, ops)
+            return Pick(tree.count, tree.sources, {}, tree.path, ops)
     return tree
 
 

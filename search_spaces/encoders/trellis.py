@@ -103,13 +103,13 @@ class Trellis:
         width, base = self.filters * to // START, min(frm, to)
         (_, before), (moves, now) = self.steps[-2:]
         prev = net.add(f"{name}.prev", fitted, now[frm], width=width, to=base)
-        strides = moves.arrivals[frm]
-        if self.skip == "same" and to in strides:
-            strides = (to,)
-        came = {}
-        for r in strides:
-            came[r] = net.add(f"{name}.prev2.s{r}", fitted, before[r], width=width, to=base)
-        prev2 = net.arrive(f"{name}.prev2", moves, frm, came)
+        fitting = {"width": width, "to": base}
+        if self.skip == "same" and to in before:
+            prev2 = net.add(f"{name}.prev2.s{to}", fitted, before[to], **fitting)
+        else:
+            strides = moves.arrivals[frm]
+            came = {r: net.add(f"{name}.prev2.s{r}", fitted, before[r], **fitting) for r in strides}
+            prev2 = net.arrive(f"{name}.prev2", moves, frm, came)
         place = {"width": width, "stride": to // base}
         blocks = self.cells[layer % len(self.cells)]
         y: Feature = net.add(name, cell_of, prev, prev2, blocks=blocks, **place)
