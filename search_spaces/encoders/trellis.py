@@ -125,6 +125,12 @@ class Trellis:
 
     def last(self, step: int, at: int, stride: int) -> Feature | None:
         """Return the last feature at a finer `stride` on the way to stride `at` after a step, if all ways have one."""
+        while (
+            step > 1 and not (moves := self.steps[step].moves).gates
+        ):  # a closed path: one way there
+            step, (at,) = step - 1, moves.arrivals[at]
+            if at == stride and step > 1:
+                return self.steps[step].features[at]
         key = (step, at, stride)
         if key not in self.taps:
             self.taps[key] = self._joined(step, at, stride) if step > 1 else self._stem(stride)
