@@ -52,7 +52,8 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     fused = device.type in FUSED
     if recipe.optimizer == "sgd":
         sgd = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=fused)
-        for parameter in (p for group in sgd.param_groups for p in group["params"]):
+        moving = sgd.param_groups if recipe.momentum else []
+        for parameter in (p for group in moving for p in group["params"]):
             # the fused step fails where some parameters get their first gradient later than others (a sampled path)
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
