@@ -140,11 +140,16 @@ class NodeCache:
                 if code in BUSY:
                     return None
                 self._close()
-                self._off = code in CLOSED_TO_US or not self._remove()
+                self._off = self._is_closed_to_us(code) or not self._remove()
             except OSError:
                 self._off = True
         self._off = True
         return None
+
+    def _is_closed_to_us(self, code: int) -> bool:
+        """Whether that is why an error came; SQLite also calls a file read-only of which the header is damaged."""
+        writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        return code in CLOSED_TO_US and not (code == sqlite3.SQLITE_READONLY and writable)
 
     def _open(self) -> sqlite3.Connection | None:
         if self._owner != os.getpid():  # a connection must not be used across a fork

@@ -142,6 +142,20 @@ def test_a_damaged_file_gives_what_was_written_or_nothing(
     close(again)
 
 
+@pytest.mark.parametrize("place", range(100))
+def test_a_damaged_header_does_not_close_the_file_for_ever(folder: Path, place: int) -> None:
+    """SQLite takes a file of a newer write version, byte 18, for read-only."""
+    rows = {bytes([n]) * 32: (n, n + 1) for n in range(3)}
+    write(folder, rows)
+    content = bytearray((folder / NAME).read_bytes())
+    content[place] ^= 1
+    (folder / NAME).write_bytes(content)
+    write(folder, rows)
+    again = NodeCache(folder)
+    assert all(again.get(key, "cost") == value for key, value in rows.items())
+    close(again)
+
+
 def write(folder: Path, rows: dict[bytes, tuple[int, ...]]) -> None:
     store = NodeCache(folder)
     for key, value in rows.items():
