@@ -145,14 +145,14 @@ def test_a_damaged_file_gives_what_was_written_or_nothing(
 @pytest.mark.parametrize("place", range(100))
 def test_a_damaged_header_does_not_close_the_file_for_ever(folder: Path, place: int) -> None:
     """SQLite takes a file of a newer write version, byte 18, for read-only."""
-    rows = {bytes([n]) * 32: (n, n + 1) for n in range(3)}
-    write(folder, rows)
+    before, after = ({bytes([n]) * 32: (n, n + 1) for n in numbers} for numbers in ((1, 2), (3, 4)))
+    write(folder, before)
     content = bytearray((folder / NAME).read_bytes())
     content[place] ^= 1
     (folder / NAME).write_bytes(content)
-    write(folder, rows)
+    write(folder, after)
     again = NodeCache(folder)
-    assert all(again.get(key, "cost") == value for key, value in rows.items())
+    assert all(again.get(key, "cost") == value for key, value in after.items())
     close(again)
 
 
