@@ -67,9 +67,3 @@ class ArchitectureParameters(nn.Module):
             options[index] = 1 + soft[index] - soft[index].detach()
             sampled[question.path] = options
         return {**self.fixed, **sampled}
-
-    def entropy(self) -> dict[str, Tensor]:
-        """Return the entropy of each question in nats: log(options) where nothing is decided, 0 where all is."""
-        return {
-            path: -(p * p.clamp_min(1e-12).log()).sum() for path, p in self.probabilities().items()
-        }

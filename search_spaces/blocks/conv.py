@@ -24,13 +24,48 @@ def activation(name: Act) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+class StridedConv(nn.Conv2d):
+    """A convolution which, where it is 1x1 and strided, takes every `stride`-th pixel first.
+
+    The same values: the gradient of the strided form crashes on some CPUs (oneDNN, AVX-512, channels last, 8 to 15
+    input channels).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> None:
+        every = stride if kernel == 1 else 1
+        super().__init__(
+            channels,
+            width,
+            kernel,
+            stride // every,
+            dilation * (kernel // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+        self.every = every
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.every > 1:
+            x = x[:, :, :: self.every, :: self.every]
+        return super().forward(x)
+
+
 @kind("conv", "cell")
 class Conv(nn.Module):
     """Convolution, batch norm, activation.
 
     (N, C, H, W) to (N, width, ceil(H / stride), ceil(W / stride)). Padding is dilation * (kernel // 2).
-    A strided 1x1 convolution takes every `stride`-th pixel first: the same values, and the gradient of the
-    strided form crashes on some CPUs (oneDNN, AVX-512, channels last, 8 to 15 input channels).
     """
 
     def __init__(
@@ -52,24 +87,13 @@ class Conv(nn.Module):
                 f"conv: groups must divide the input's channels and the width, "
                 f"got groups {groups}, channels {channels}, width {width}; choose a common divisor"
             )
-        padding = dilation * (kernel // 2)
-        self.every = stride if kernel == 1 else 1
-        self.conv = nn.Conv2d(
-            channels,
-            width,
-            kernel,
-            stride // self.every,
-            padding,
-            dilation=dilation,
-            groups=groups,
-            bias=bias,
+        self.conv = StridedConv(
+            channels, width, kernel, stride, dilation=dilation, groups=groups, bias=bias
         )
         self.norm = nn.BatchNorm2d(width) if norm else nn.Identity()
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.every > 1:
-            x = x[:, :, :: self.every, :: self.every]
         y: Tensor = self.act(self.norm(self.conv(x)))
         return y
 

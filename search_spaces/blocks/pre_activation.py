@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nas.fields import Odd, Place
 from nas.registry import kind
-from search_spaces.blocks.conv import Act, activation
+from search_spaces.blocks.conv import Act, StridedConv, activation
 from search_spaces.blocks.pooling import adaptive_average
 
 
@@ -27,15 +27,11 @@ class PreConv(nn.Module):
         act: Act = "relu",
     ) -> None:
         super().__init__()
-        self.every = stride if kernel == 1 else 1
         self.norm = nn.BatchNorm2d(channels)
         self.act = activation(act)
-        step = stride // self.every
-        self.conv = nn.Conv2d(channels, width, kernel, step, kernel // 2, bias=False)
+        self.conv = StridedConv(channels, width, kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.every > 1:
-            x = x[:, :, :: self.every, :: self.every]
         y: Tensor = self.conv(self.act(self.norm(x)))
         return y
 
