@@ -8,9 +8,8 @@ images: the alternation of Auto-DeepLab (section 4.2) and DARTS (algorithm 1), f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from nas.leaf import Leaf
 from nas.parts import Plan
 from nas.relax.expected import expected
 from nas.relax.gates import Question
+from nas.relax.mixing import Mixing
 from nas.relax.network import RelaxedNetwork, Weights
 from nas.relax.weights import ArchitectureParameters
 
@@ -32,27 +32,6 @@ PRICES: dict[str, Callable[[Leaf], float]] = {
 
 TRIES = 100
 """Draws of a path until one reaches the logits: with many `zero`s some do not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mixing:
-    """How options are mixed, and how the architecture parameters learn; the defaults are Auto-DeepLab's.
-
-    `warmup` is the share of epochs in which only weights learn; the `temperature` of sampled paths goes from the first
-    to the second value, geometrically. `targets` are expected costs to end at ("macs", "params"): with
-    e = expected / target - 1, the loss has m * e + `stiffness` / 2 * e^2 added, and the multiplier m moves by
-    `pressure` * e a step: up where the cost is above its target, down where it is below (an augmented Lagrangian;
-    LightNAS, Luo et al. 2021, is the same without the square).
-    """
-
-    form: Literal["softmax", "gumbel"] = "softmax"
-    warmup: float = 0.5
-    lr: float = 3e-3
-    weight_decay: float = 1e-3
-    temperature: tuple[float, float] = (5.0, 0.5)
-    targets: Mapping[str, float] = field(default_factory=dict)
-    pressure: float = 0.01
-    stiffness: float = 2.0
 
 
 class Supernet(nn.Module):
@@ -82,7 +61,7 @@ class Supernet(nn.Module):
         )
         self._generator = torch.Generator().manual_seed(seed)
         self.multipliers = dict.fromkeys(mixing.targets, 0.0)
-        self.temperature = mixing.temperature[0]
+        self.temperature = mixing.temperature_at(0, 1)
 
     @property
     def architecture(self) -> ArchitectureParameters:
@@ -108,8 +87,7 @@ class Supernet(nn.Module):
 
     def begin(self, epoch: int, epochs: int) -> None:
         """Set what follows from the epoch (from 0): the temperature."""
-        first, last = self.mixing.temperature
-        self.temperature = first * (last / first) ** (epoch / max(1, epochs - 1))
+        self.temperature = self.mixing.temperature_at(epoch, epochs)
 
     def between(
         self,
@@ -125,7 +103,7 @@ class Supernet(nn.Module):
         In the first `warmup` of the epochs it does not learn. `others` must be as long as `batches`.
         """
         self.begin(epoch, epochs)
-        learns = epoch >= self.mixing.warmup * epochs
+        learns = self.mixing.learns(epoch, epochs)
         for batch, other in zip(batches, others, strict=False):
             if learns:
                 self.teach(*other, loss)

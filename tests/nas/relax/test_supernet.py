@@ -12,7 +12,8 @@ from torch import Tensor
 from nas.errors import TrainingError
 from nas.network import Output
 from nas.recipe import Recipe
-from nas.relax.supernet import Mixing, Supernet
+from nas.relax.mixing import Mixing
+from nas.relax.supernet import Supernet
 from nas.train import State, train
 from tests.nas.relax.spaces import SIZE, relaxed
 
