@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nas.errors import PlanError
 from nas.language.tree import Choice, Pick, Template, Use, Walk
 from nas.nested import features_in
 from nas.parts import Feature
 from nas.plan import Moves, Net, Planner
 from nas.plan import Use as Call
 from nas.relax.gates import MIX, Gate, move_path, pick_path, reach
-from nas.relax.ways import Way, substitute, ways
+from nas.relax.ways import UnmixableError, Way, substitute, ways
 from nas.resolve import resolve
 
 LABEL = "|"
@@ -77,9 +76,9 @@ class RelaxedPlanner(Planner):
         try:
             return super().plan(architecture)
         except Fork as fork:
-            raise PlanError(
-                f"{fork.at}: the ways of {', '.join(fork.options)} give features of different strides, and nothing "
-                "around them can be planned once for each; close it with --fix PATH=OPTION"
+            raise UnmixableError(
+                fork.options,
+                "they give features of different strides, and nothing around them can be planned once for each",
             ) from None
 
 
@@ -130,7 +129,10 @@ class RelaxedNet(Net):
         first = results[0][1]
         layouts = [_layout(result) for _, result in results]
         if any(layout != layouts[0] for layout in layouts):
-            raise Fork(f"{self._at}.{name}", _numbers([gate for gate, _ in results]))
+            gates = [gate for gate, _ in results]
+            numbers = _numbers(gates)
+            culprits = _culprits(gates, layouts)
+            raise Fork(f"{self._at}.{name}", {p: numbers[p] for p in culprits or numbers})
         columns = zip(*(features_in(result) for _, result in results), strict=True)
         names = [f"{name}{LABEL}{i}" if i else name for i in range(len(features_in(first)))]
         gates = [gate for gate, _ in results]
@@ -146,11 +148,11 @@ class RelaxedNet(Net):
             return self.nothing(gated[0][1])
         widths = {f.channels for _, f in alive}
         if len(widths) > 1:
-            paths = dict.fromkeys(path for gate, _ in alive for path, _ in gate)
-            raise PlanError(
-                f"{self._at}.{name}: the ways of {', '.join(paths) or 'a walk to end'} have {sorted(widths)} channels "
-                f"at stride {alive[0][1].stride}; a mixture adds maps of one width: close the choice of width with "
-                "--fix PATH=VALUE, or give all ways the same"
+            paths = _culprits([gate for gate, _ in alive], [f.channels for _, f in alive])
+            raise UnmixableError(
+                paths or [f"{self._at}.{name}"],
+                f"the ways have {sorted(widths)} channels at stride {alive[0][1].stride}, and a mixture adds maps of "
+                "one width",
             )
         if len(alive) == 1 and not alive[0][0]:
             return alive[0][1]
@@ -219,3 +221,18 @@ def _numbers(gates: Sequence[Gate]) -> dict[str, int]:
     for path, index in (pair for gate in gates for pair in gate):
         numbers[path] = max(numbers.get(path, 0), index + 1)
     return numbers
+
+
+def _culprits(gates: Sequence[Gate], results: Sequence[Any]) -> list[str]:
+    """Return the questions which, each alone, make a difference to the results; all of them if none does alone."""
+    found: dict[str, dict[Gate, list[Any]]] = {}
+    for gate, result in zip(gates, results, strict=True):
+        for pair in gate:
+            rest = tuple(p for p in gate if p != pair)
+            found.setdefault(pair[0], {}).setdefault(rest, []).append(result)
+    alone = [
+        path
+        for path, groups in found.items()
+        if any(result != group[0] for group in groups.values() for result in group)
+    ]
+    return alone or list(found)

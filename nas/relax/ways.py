@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from math import prod
 from typing import Any
@@ -10,11 +10,22 @@ from typing import Any
 from nas import registry
 from nas.errors import PlanError
 from nas.language import schema
+from nas.language.questions import count_path
 from nas.language.schema import Anything, Either, Items, Named, Record, Row, Schema, Spec
-from nas.language.tree import Choice, Pick, Repeat, Walk, is_open
+from nas.language.tree import Choice, Pick, Repeat, Use, Walk, is_open
 from nas.relax.gates import Gate
 
 MOST = 16
+
+
+class UnmixableError(PlanError):
+    """Choices that a mixture cannot stand for; each of `paths` would have to be closed."""
+
+    def __init__(self, paths: Iterable[str], why: str) -> None:
+        self.paths, self.why = tuple(paths), why
+        super().__init__(f"{', '.join(self.paths)}: {why}; close it with --fix PATH=VALUE")
+
+
 Way = tuple[Gate, str, Any]
 """What it costs in decisions, a label, and the spec."""
 
@@ -23,7 +34,7 @@ def ways(spec: Any) -> list[Way] | None:
     """Return the ways to close what a mixture of `spec` decides; None where there is nothing to decide.
 
     Specs inside (the operations of a cell, the cells of an encoder), picks and walks stay open: the composite that has
-    them as fields adds them in turn. Raises PlanError for more than 16 ways, and for counts of a repeat.
+    them as fields adds them in turn. Raises UnmixableError for more than 16 ways, and for counts of a repeat.
     """
     if isinstance(spec, Choice):
         return _options(spec)
@@ -36,9 +47,9 @@ def ways(spec: Any) -> list[Way] | None:
     choices = list(asked.values())
     number = prod(len(c.options) for c in choices)
     if number > MOST:
-        raise PlanError(
-            f"{', '.join(asked)}: {number} ways to close the fields of {name!r} together, and a mixture holds at "
-            f"most {MOST}; close some of them with --fix PATH=VALUE, or offer fewer options"
+        raise UnmixableError(
+            asked,
+            f"{number} ways to close the fields of {name!r} together, and a mixture holds at most {MOST}",
         )
     return [
         _way(spec, choices, indices)
@@ -95,9 +106,7 @@ def _asked(rule: Any, tree: Any) -> Iterator[Choice]:
         case Choice() if not isinstance(rule, Spec):
             yield tree
         case Repeat():
-            raise PlanError(
-                f"{tree.path}.repeat: how many there are cannot be mixed; close it with --fix {tree.path}.repeat=NUMBER"
-            )
+            raise UnmixableError([_count_path(tree)], "how many there are cannot be mixed")
         case Pick() | Walk():
             return
         case dict() if not isinstance(rule, Spec):
@@ -106,6 +115,13 @@ def _asked(rule: Any, tree: Any) -> Iterator[Choice]:
         case list():
             for i, value in enumerate(tree):
                 yield from _asked(_inner(rule, i), value)
+
+
+def _count_path(tree: Repeat) -> str:
+    """Return the path of the question how many there are: a let's own where it is one."""
+    if isinstance(tree.count, Use):
+        return f"let.{tree.count.name}"
+    return count_path(tree, tree.path, {})
 
 
 def _inner(rule: Any, key: Any) -> Any:
