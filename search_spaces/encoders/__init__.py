@@ -3,6 +3,8 @@
 from search_spaces.encoders import (
     bisenetv2,
     dual_resolution,
+    efficientformer,
+    efficientnet,
     hrnet,
     incepformer,
     mit,
@@ -15,6 +17,8 @@ from search_spaces.encoders import (
 __all__ = [
     "bisenetv2",
     "dual_resolution",
+    "efficientformer",
+    "efficientnet",
     "hrnet",
     "incepformer",
     "mit",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nas.fields import Place, Positive, PowerOfTwo, Share
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Act
 from search_spaces.heads.fcn import Convs
 from search_spaces.heads.logits import from_stride, logits
 from search_spaces.necks.pyramid import project
@@ -20,6 +21,7 @@ def merge(
     width: Positive = 64,
     convs: Convs = 1,
     dropout: Share = 0.1,
+    act: Act = "relu",
 ) -> Feature:
     """Resize every level from stride `finest` up to the finest, add by learned weights, separable 3x3s, classify.
 
@@ -34,5 +36,5 @@ def merge(
         sources[name] = net.resize(f"up.{name}", x, to=levels[0].stride)
     x = net.add("levels", {"weighted_sum": {}}, sources)
     for i in range(convs):
-        x = net.add(f"refine{i}", {"separable": {}}, x, width=width)
+        x = net.add(f"refine{i}", {"separable": {"act": act}}, x, width=width)
     return logits(net, x, classes, dropout)

@@ -77,6 +77,19 @@ LEAVES: dict[str, list[Example]] = {
         Example(),
         Example({"gate": "conv"}, ((CHANNELS, 1), (CHANNELS, 4))),
     ],
+    "region_relation": [
+        Example({"heads": 2, "keys": 4}, ((CHANNELS, 1), (CHANNELS, 2)), {"ratio": (2,)}),
+        Example({"heads": 3, "keys": 6, "window": 5}, ((4, 1), (6, 4)), {"ratio": (4,)}),
+    ],
+    "unified_ffn": [Example(), Example({"mlp": 2}, place={"width": (CHANNELS,)})],
+    "grid_attention": [
+        Example({"heads": 2, "key": 3, "grid": 5}),
+        Example({"heads": 2, "key": 3, "grid": 3, "shrink": True}, place={"width": (CHANNELS,)}),
+    ],
+    "attention_down": [Example({"heads": 2, "key": 3, "grid": 6}, place={"stride": (2,)})],
+    "rectangular_attention": [Example(), Example({"band": 5, "square": 5})],
+    "calibrate": [Example(), Example(inputs=((CHANNELS, 1), (CHANNELS, 4)))],
+    "pool_to": [Example(inputs=((CHANNELS, 2), (3, 1)), place={"to": (4, 16)})],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
     "pre_conv": [Example(), Example({"kernel": 1})],
@@ -111,6 +124,10 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "resnet": [
         {"depth": 18, "width": 0.125},
         {"depth": 50, "width": 0.0625, "output_stride": 8, "stem": "deep", "multi_grid": [1, 2, 4]},
+    ],
+    "efficientnet": [
+        {"width": 0.25, "depth": 0.3},
+        {"width": 0.25, "depth": 0.6, "squeeze_excite": 0, "act": "relu"},
     ],
     "stages": [
         {"stem": 8, "stages": STAGES},
@@ -151,11 +168,28 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "incepformer": [
         {"stages": [{"width": 8, "depth": 1, "heads": 2, "reduction": r} for r in (8, 4, 2, 1)]}
     ],
+    "efficientformer": [
+        {
+            "stages": [
+                {"width": 8, "mlp": [2]},
+                {"width": 8, "mlp": [1, 2]},
+                {"width": 8, "mlp": [2, 1], "attention": 1},
+                {"width": 8, "mlp": [2], "attention": 1},
+            ],
+            "resolution": 96,
+            "heads": 2,
+            "key": 4,
+        }
+    ],
     "hrnet": [{"width": 6, "modules": [1, 2], "blocks": 1, "stem": 4}],
     "aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": True, "image_pool": False}],
     "ppm": [
         {"width": 8},
         {"width": 8, "bins": [1, 4], "projection": 1, "branch": 3, "branch_act": "none"},
+    ],
+    "rectangular_pyramid": [
+        {"width": 8, "repeats": 2},
+        {"width": 8, "repeats": 1, "finest": 4, "band": 5, "square": 5, "mlp": 1},
     ],
     "dappm": [
         {"width": 8, "output": 12},
@@ -167,6 +201,10 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "feature_fusion": [{"width": 8}, {"width": 8, "finest": 4}],
     "guided_aggregation": [{"width": 8}, {"width": 8, "finest": 4}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
+    "rsp": [
+        {"width": 8, "heads": 2, "keys": 4},
+        {"width": 8, "heads": 2, "keys": 4, "top": 9, "window": 5, "keep": "all"},
+    ],
     "dual_flow": [{"width": 8}, {"width": 8, "top": 9, "middle": 8, "gate": "conv"}],
     "fcn": [
         {"width": 8},
