@@ -9,6 +9,7 @@ from search_spaces.necks import (
     fpn,
     guided_aggregation,
     panet,
+    rsp,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "fpn",
     "guided_aggregation",
     "panet",
+    "rsp",
 ]
