@@ -10,6 +10,7 @@ from typing import Any
 
 from nas import executors, registry, strategies
 from nas.errors import DataError, LimitError, RunError, SpaceError
+from nas.fix import fixed
 from nas.language.decide import decide
 from nas.problem import Budget, Problem, make_problem
 from nas.recipe import Recipe
@@ -18,6 +19,8 @@ from nas.space import Space
 
 OBJECTIVES = ("miou", "macs")
 BUDGET = Budget(seconds=1800.0)
+STEERED = ("macs", "params", "latency")
+"""Costs that have an expected value, which a differentiable search can keep within a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ def new_settings(asked: Asked) -> tuple[Settings, Space]:
         recipe=(asked.recipe or Recipe()).to_dict(),
         **{**asked.settings, "device": _device(asked.settings.get("device"))},
     )
-    settings = with_target(settings, asked.latency_table)
+    settings = with_supernet(with_target(settings, asked.latency_table))
     check(settings, data)
     return settings, fitted(asked.space, settings)
 
@@ -85,6 +88,26 @@ def with_target(settings: Settings, latency_table: str | None) -> Settings:
     return replace(settings, target=str(default_target(settings.size)))
 
 
+def with_supernet(settings: Settings) -> Settings:
+    """Return the settings with the whole schedule of a differentiable search; limits are steered by as it learns.
+
+    Raises RecipeError for a field that does not fit, LimitError where a schedule is given to another strategy.
+    """
+    from nas.relax.schedule import Schedule
+
+    given = settings.supernet
+    if settings.strategy != "differentiable":
+        if given:
+            raise LimitError(
+                f"{', '.join(given)}: only a differentiable search has a supernet; add --strategy differentiable"
+            )
+        return settings
+    aimed = {*given.get("sweep", {}), *given.get("targets", {}), *given.get("limits", {})}
+    caps = {n: cap for n, cap in settings.problem.limits.items() if n in STEERED and n not in aimed}
+    schedule = Schedule.of({**given, "limits": {**caps, **given.get("limits", {})}})
+    return replace(settings, supernet=schedule.to_dict())
+
+
 def check(settings: Settings, data: Any) -> None:
     """Raise where a name is unknown, or the search would look at images that it must not see."""
     strategies.find(settings.strategy)
@@ -108,8 +131,9 @@ def check(settings: Settings, data: Any) -> None:
 
 
 def fitted(space: Space, settings: Settings) -> Space:
-    """Return the space for the run's classes and input size."""
-    return space.with_classes(len(settings.classes)).with_input((3, *settings.size))
+    """Return the space for the run's classes and input size, with what is fixed closed."""
+    sized = space.with_classes(len(settings.classes)).with_input((3, *settings.size))
+    return fixed(sized, settings.fixed)
 
 
 def digest(data: Any) -> str:
@@ -163,8 +187,10 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
         given["latency table"] = (f"its own, {LATENCY}", asked.latency_table)
     if asked.size is not None:
         given["size"] = (old.size, tuple(asked.size))
-    fixed = ("strategy", "evaluator", "executor", "split", "seed", "target", "plugins")
-    given |= {k: (getattr(old, k), asked.settings[k]) for k in fixed if k in asked.settings}
+    same = ("strategy", "evaluator", "executor", "split", "seed", "target", "plugins", "fixed")
+    given |= {k: (getattr(old, k), asked.settings[k]) for k in same if k in asked.settings}
+    for name, value in asked.settings.get("supernet", {}).items():
+        given[f"supernet.{name}"] = (old.supernet.get(name), value)
     return [
         f"{name}: the run has {has}, asked for {wants}"
         for name, (has, wants) in given.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import optuna
 
 from nas import strategies
 from nas.architecture import Architecture
-from nas.draws import Drawer
+from nas.draws import Drawer, Drawn
 from nas.errors import PlanError
+from nas.job import Job
 from nas.record import IN_TRAINING
 from nas.resolve import closed
 from nas.unseen import LISTED, Unseen
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nas.record import Record, TrialRecord
     from nas.run import Settings
     from nas.space import Space
+    from nas.strategies.differentiable import Guide
 
 PATIENCE = 20
 """Draws in a row that give networks known already before an unseen one is put in the strategy's place."""
@@ -45,33 +47,39 @@ class Candidate:
     architecture: Architecture
     counted: Counted
     costs: Mapping[str, float]
-    repaired_from: int | None = None
+    facts_of_substitute: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What is known before training, as attributes of the trial."""
-        repaired = {} if self.repaired_from is None else {"repaired_from": self.repaired_from}
         return {
             "architecture_id": self.architecture.id,
             "architecture": self.architecture.text,
             "digest": self.counted.digest,
             **self.costs,
-            **repaired,
+            **self.facts_of_substitute,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Substitute:
-    """What is tried in the strategy's place: its parameters, and the refused trial that it was repaired from."""
+    """What is tried in the sampler's place: its parameters, and what is to be noted of where it comes from."""
 
     params: Mapping[str, Any]
-    repaired_from: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Candidates:
     """Asks the strategy, counts, and records at once what needs no training."""
 
-    def __init__(self, space: Space, settings: Settings, record: Record, counter: Counter) -> None:
+    def __init__(
+        self,
+        space: Space,
+        settings: Settings,
+        record: Record,
+        counter: Counter,
+        guide: Guide | None = None,
+    ) -> None:
         self._space = space
         self._settings = settings
         self._limits = settings.problem.limits
@@ -83,23 +91,33 @@ class Candidates:
         self._unseen = Unseen(Drawer(space, counter), self._limits, self._known.__contains__)
         self._idle, self._longest = _idle(record.trials)
         self._size = space.size()
+        self._guide = guide
 
     @property
     def used_up(self) -> str:
         """Why there is nothing left to propose; "" as long as there is."""
-        return self._unseen.used_up
+        return self._unseen.used_up if self._guide is None else self._guide.used_up
 
-    def propose(self) -> Candidate | TrialRecord | None:
-        """Ask once; return what is to be trained, or the record of what need not be; None where `used_up` says why."""
+    def propose(self) -> Candidate | TrialRecord | Job | None:
+        """Ask once; return what is to be trained, or the record of what need not be; None where `used_up` says why.
+
+        A job has to be run before anything can be proposed; `prepare` takes its metrics.
+        """
         number = self._record.next_number
-        substitute: Substitute | None = None
+        said: Substitute | Job | None = None
         if number == len(self._record.trials):
-            substitute = self._substitute(number)
-            if self.used_up:
-                return None
+            said = self._substitute(number) if self._guide is None else self._guided(number)
+        if isinstance(said, Job):
+            return said
+        if said is None and self.used_up and number == len(self._record.trials):
+            return None
+        return self._asked(number, said)
+
+    def _asked(self, number: int, substitute: Substitute | None) -> Candidate | TrialRecord:
+        """Ask for trial `number`, with these parameters if there are any, and judge it."""
         sampler = self._strategy(derive_seed(self._settings.seed, number, "strategy"))
         trial = self._record.ask(sampler, substitute.params if substitute else None)
-        judged = self._judge(trial, substitute.repaired_from if substitute else None)
+        judged = self._judge(trial, substitute.facts if substitute else {})
         if isinstance(judged, Candidate):
             self._known[judged.counted.digest] = number
             self._idle = 0
@@ -113,16 +131,23 @@ class Candidates:
         if not _is_known(trial) and self._known.get(trial.digest) == trial.number:
             del self._known[trial.digest]
 
-    def _judge(self, trial: optuna.Trial, repaired_from: int | None) -> Candidate | TrialRecord:
+    def prepare(self, metrics: Mapping[str, Any]) -> None:
+        """Take in what the job found that `propose` asked for."""
+        assert self._guide is not None
+        self._guide.take(metrics)
+
+    def _judge(self, trial: optuna.Trial, facts: Mapping[str, Any]) -> Candidate | TrialRecord:
         architecture = closed(self._space, strategies.chooser(trial))
         try:
             counted = self._counter.count(architecture)
         except PlanError as error:
             return self._refuse(
-                trial, {"builds": 1.0}, _facts(architecture) | {"reason": f"refused: {error}"}
+                trial,
+                {"builds": 1.0},
+                {**facts, **_facts(architecture), "reason": f"refused: {error}"},
             )
         costs = counted.costs(self._costs)
-        candidate = Candidate(trial, architecture, counted, costs, repaired_from)
+        candidate = Candidate(trial, architecture, counted, costs, facts)
         broken = self._limits.broken(costs)
         excess = self._limits.excess(costs)
         if broken:
@@ -171,7 +196,27 @@ class Candidates:
         found = self._unseen.repaired(Architecture(refused.architecture), rng)
         if found is None:
             return self._other(number)
-        return Substitute(strategies.parameters(self._space, found.taken), refused.number)
+        return self._instead(found, refused)
+
+    def _instead(self, found: Drawn, refused: TrialRecord) -> Substitute:
+        facts = {"repaired_from": refused.number}
+        return Substitute(strategies.parameters(self._space, found.taken), facts)
+
+    def _guided(self, number: int) -> Substitute | Job | None:
+        """Return what the guide says; where its last proposal was over a limit, what is within and close to that."""
+        assert self._guide is not None
+        last = self._record.trials[-1] if self._record.trials else None
+        if last and is_refused(last) and last.snapshot is not None:
+            rng = Random(derive_seed(self._settings.seed, number, "repair"))
+            found = self._unseen.repaired(Architecture(last.architecture), rng)
+            if found is not None:
+                return self._instead(found, last)
+        said = self._guide.next()
+        if said is None or isinstance(said, Job):
+            return said
+        noted = {name: value for name, value in said.items() if name != "decisions"}
+        params = strategies.parameters(self._space, said["decisions"])
+        return Substitute(params, {"snapshot": noted})
 
     def _other(self, number: int) -> Substitute | None:
         rng = Random(derive_seed(self._settings.seed, number, "unseen"))

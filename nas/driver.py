@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 from nas.candidates import Candidate, Candidates, derive_seed
 from nas.errors import LimitError
 from nas.executors import Executor
-from nas.job import Epoch, Job, Result
+from nas.job import GROUNDWORK, Epoch, Job, Result
 from nas.progress import Progress, View
 from nas.record import Outcome, Record, TrialRecord
 from nas.run import Ended, Run
@@ -101,6 +102,7 @@ class Driver:
         self._standing = Standing(run.problem, record.trials)
         self._failures = 0
         self._late = False
+        self._failure = ""
         self.note = ""
 
     def search(self) -> Ended:
@@ -152,7 +154,7 @@ class Driver:
             if self._is_late() and not told:
                 self._executor.stop_current()
                 told = True
-            full = len(self._out) >= self._executor.capacity
+            full = len(self._out) >= self._executor.capacity or GROUNDWORK in self._out
             if ended or full:
                 self._collect(POLL)
             else:
@@ -173,6 +175,9 @@ class Driver:
         if self._candidates.used_up:
             self.note = self._candidates.used_up
             return "used up"
+        if self._failure:
+            self.note = self._failure
+            return "failing"
         if self._failures >= FAILURES:
             self.note = f"the last {FAILURES} trained trials all failed"
             return "failing"
@@ -186,10 +191,12 @@ class Driver:
         return self._late or (seconds is not None and self._clock.used >= seconds)
 
     def _propose(self) -> None:
-        """Ask for one architecture; hand it out if it is new."""
+        """Ask for one architecture; hand it out if it is new. A strategy may want something else done before."""
         proposed = self._candidates.propose()
         if isinstance(proposed, Candidate):
             self._hand_out(proposed)
+        elif isinstance(proposed, Job):
+            self._submit(replace(proposed, seconds_left=self._seconds_left))
         elif proposed is not None:
             self._end(proposed)
 
@@ -197,7 +204,6 @@ class Driver:
         number, settings = candidate.trial.number, self._run.settings
         seed = derive_seed(settings.seed, number, "training")
         self._record.begin(candidate.trial, candidate.facts | {"seed": seed})
-        budget = self._run.problem.budget.seconds
         job = Job.of(
             settings,
             self._run.cache,
@@ -205,14 +211,21 @@ class Driver:
             architecture=candidate.architecture.text,
             seed=seed,
             folder=self._run.trial_folder(number).resolve(),
-            seconds_left=None if budget is None else max(0.0, budget - self._clock.used),
+            seconds_left=self._seconds_left,
         )
         self._submit(job)
 
+    @property
+    def _seconds_left(self) -> float | None:
+        budget = self._run.problem.budget.seconds
+        return None if budget is None else max(0.0, budget - self._clock.used)
+
     def _submit(self, job: Job) -> None:
-        self._run.log(
-            "began", trial=job.number, architecture=self._record.trials[job.number].architecture_id
-        )
+        if job.number == GROUNDWORK:
+            self._run.log("began", groundwork=job.evaluator, given=_brief(job))
+        else:
+            architecture_id = self._record.trials[job.number].architecture_id
+            self._run.log("began", trial=job.number, architecture=architecture_id)
         self._out[job.number] = job
         self._running[job.number] = {}
         self._executor.submit(job)
@@ -233,6 +246,9 @@ class Driver:
         self._running.pop(result.number, None)
         if result.state == "died" and self._died(job, result):
             return
+        if job.number == GROUNDWORK:
+            self._prepare(job, result)
+            return
         if result.state == "stopped" and self._interrupt.asked:
             self._give_back(job.number)
             return
@@ -245,6 +261,22 @@ class Driver:
         self._candidates.learn(trial)
         self._end(trial)
 
+    def _prepare(self, job: Job, result: Result) -> None:
+        """Take in what a strategy wanted done; without it the search cannot go on."""
+        if result.state == "complete":
+            self._candidates.prepare(result.metrics)
+        elif result.state != "stopped":
+            self._failure = f"the {job.evaluator} failed: {_text(result)}"
+        elif not self._interrupt.asked:
+            self._late = True
+        self._run.log(
+            result.state,
+            groundwork=job.evaluator,
+            given=_brief(job),
+            seconds=round(result.seconds, 3),
+            error=result.error,
+        )
+
     def _died(self, job: Job, result: Result) -> bool:
         """Return whether the job was handed out again, which a job is once."""
         self._deaths[job.number] = self._deaths.get(job.number, 0) + 1
@@ -256,7 +288,8 @@ class Driver:
         )
         if self._deaths[job.number] > 1 or self._interrupt.asked or self._is_late():
             return False
-        self._progress.say(f"trial {job.number}: {_text(result)}; trying it once more")
+        what = job.evaluator if job.number == GROUNDWORK else f"trial {job.number}"
+        self._progress.say(f"{what}: {_text(result)}; trying it once more")
         self._submit(job)
         return True
 
@@ -312,8 +345,15 @@ class Driver:
 
     def _give_back(self, number: int) -> None:
         self._out.pop(number, None)
+        if number == GROUNDWORK:
+            return
         self._record.give_back(number)
         self._run.log("given back", trial=number)
+
+
+def _brief(job: Job) -> dict[str, Any]:
+    """Return what is short of what a job was given."""
+    return {k: v for k, v in job.given.items() if isinstance(v, int | float)}
 
 
 def _text(result: Result) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from nas.run import Settings
 
+GROUNDWORK = -1
+"""The number of a job that is no trial: what a strategy needs before it can propose."""
 State = Literal["complete", "failed", "stopped", "died"]
 
 
@@ -21,7 +23,7 @@ class Job:
     `architecture` is canonical JSON. `evaluator` is a name for `nas.evaluators.find`. `split` names the split to score
     on; None is the held-back part of the training split that `search_split(split_seed)` gives. `seconds_left` counts
     from the moment when the worker receives the job; None is no deadline. `plugins` are the user's own Python files,
-    imported once per worker process before the first job.
+    imported once per worker process before the first job. `given` is what else the evaluator needs, plain data.
     """
 
     number: int
@@ -38,6 +40,7 @@ class Job:
     folder: Path | None = None
     seconds_left: float | None = None
     plugins: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, cache: Path, **given: Any) -> Job:

@@ -196,7 +196,7 @@ def probe(executor: Executor, job: Job, chosen: Sequence[tuple[str, Drawn]]) -> 
         if result.state != "complete":
             failures.append(result)
         if len(failures) == len(chosen) or _is_data(result):
-            raise _failure(result)
+            raise failure(result)
         yield _probe(role, drawn, result, Recipe.of(job.recipe).epochs)
 
 
@@ -259,7 +259,7 @@ def _is_data(result: Result) -> bool:
     return result.error is not None and result.error["type"] == "DataError"
 
 
-def _failure(result: Result) -> errors.NasError:
+def failure(result: Result) -> errors.NasError:
     """Return an error of the kind that the worker raised, as far as it is one of ours."""
     error = result.error or {"type": "", "text": "the pre-flight was stopped"}
     kind = getattr(errors, error["type"], None)

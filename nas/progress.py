@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nas.job import GROUNDWORK
 from nas.problem import Problem, show_seconds
 from nas.record import TrialRecord
 from nas.run import Run
@@ -199,12 +200,13 @@ def budget_line(view: View) -> str:
 
 def running_line(number: int, values: Mapping[str, Any], epochs: int | None) -> str:
     """Return one running trial with its epoch and what it last measured."""
-    epoch = values.get("epoch")
+    epoch, who = values.get("epoch"), "supernet" if number == GROUNDWORK else f"trial {number}"
     if epoch is None:
-        return f"  trial {number}: starting"
+        return f"  {who}: starting"
+    epochs = values.get("epochs", epochs)
     total = f" of {epochs}" if epochs else ""
     loss = f", loss {values['loss']:.4f}" if isinstance(values.get("loss"), float) else ""
-    return f"  trial {number}: epoch {epoch}{total}{loss}"
+    return f"  {who}: epoch {epoch}{total}{loss}"
 
 
 def trial_line(trial: TrialRecord) -> str:

@@ -45,7 +45,8 @@ class TrialRecord:
     """One trial as it stands on record; `values` holds the objectives by name ("complete" and "duplicate" only).
 
     A failed trial with `duplicate_of` is a network that failed before: it was not trained again. `repaired_from` is
-    the refused trial that this one was made of, to keep the limits.
+    the refused trial that this one was made of, to keep the limits. `snapshot` says of what a supernet pointed to:
+    {"branch", "epoch", "targets", "expected", "supernet_miou", ...}.
     """
 
     number: int
@@ -67,6 +68,7 @@ class TrialRecord:
     duplicate_of: int | None = None
     repaired_from: int | None = None
     start_from: str = ""
+    snapshot: Mapping[str, Any] | None = None
     started: datetime | None = None
     ended: datetime | None = None
 

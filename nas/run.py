@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 LATENCY = "latency.json"
+SUPERNET = "supernet"
+"""The folder of a differentiable search's supernet, in the run's."""
 Ended = Literal["", "budget", "used up", "stalled", "interrupted", "failing", "dry run"]
 
 
@@ -35,6 +37,8 @@ class Settings:
     """All that was asked of a search, defaults resolved.
 
     `split` None is a held-back part of the training split; `target` is what latency is of, None where nobody asked.
+    `fixed` are choices of the space closed by hand, path to value; `supernet` is the schedule of a differentiable
+    search (`nas.relax.schedule.Schedule`), empty for any other.
     """
 
     space: str
@@ -55,6 +59,8 @@ class Settings:
     stall: int | None = None
     start_from: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    supernet: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as it stands in `run.yaml`."""
@@ -77,6 +83,8 @@ class Settings:
             "stall": self.stall,
             "start_from": list(self.start_from),
             "plugins": list(self.plugins),
+            "fixed": dict(self.fixed),
+            "supernet": dict(self.supernet),
         }
 
     @classmethod
@@ -97,6 +105,8 @@ class Settings:
             start_from=tuple(data["start_from"]),
             plugins=tuple(data["plugins"]),
             target=data.get("target"),
+            fixed=data.get("fixed", {}),
+            supernet=data.get("supernet", {}),
             **{name: data[name] for name in same},
         )
 

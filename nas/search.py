@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 from nas import asked as asking
 from nas import executors, registry
@@ -16,9 +17,11 @@ from nas.architecture import Architecture, save_architecture
 from nas.asked import Asked
 from nas.candidates import Candidates
 from nas.cost import Counter
+from nas.draws import Drawer
 from nas.driver import Driver
 from nas.errors import RunError
 from nas.executors import Executor
+from nas.fix import parse_fixes
 from nas.job import Job
 from nas.latency import in_search as latency
 from nas.problem import Budget, parse_budget
@@ -27,6 +30,10 @@ from nas.recipe import Recipe
 from nas.record import Record
 from nas.run import Run, Settings
 from nas.space import Space, load_space
+
+if TYPE_CHECKING:
+    from nas.preflight import Preflight
+    from nas.strategies.differentiable import Guide
 
 RESULTS = Path("results")
 
@@ -50,6 +57,8 @@ def search(
     seed: int | None = None,
     device: str | None = None,
     stall: int | None = None,
+    fix: Iterable[str] = (),
+    supernet: Mapping[str, Any] | None = None,
     evaluator: str | None = None,
     executor: str | None = None,
     start_from: Iterable[str | Path] = (),
@@ -65,7 +74,9 @@ def search(
     A new run needs a space; all else has a default (built-in data, the space's own input size, mIoU against MACs,
     TPE, 30 minutes, `results/SPACE-TIME`). `resume` names a run to go on with: what is left out is taken from it,
     `budget` raises its own, `start_from` adds to what it tries, `stall` and `device` may change, anything else must
-    be as it was. `dry_run` stops after the pre-flight and leaves no run.
+    be as it was. `fix` closes choices of the space ("PATH=VALUE"); `supernet` holds fields of
+    `nas.relax.schedule.Schedule` for the strategy "differentiable". `dry_run` stops after the pre-flight and leaves no
+    run.
 
     Latency (`max_latency`, or "latency" among the objectives) is predicted for `target`, by default ONNX Runtime on one
     thread of this machine, from `latency_table`; without one some dozens of networks are timed first, once for this
@@ -88,6 +99,8 @@ def search(
         "device": device,
         "stall": stall,
         "plugins": files or None,
+        "fixed": parse_fixes(fix) or None,
+        "supernet": supernet or None,
     }
     asked = Asked(
         space=load_space(space) if isinstance(space, str | Path) else space,
@@ -138,13 +151,17 @@ def _begin(
     here = "target" in asked.settings
     table = latency.table_for(space, settings, asked.latency_table, show.say, here=here)
     counter = Counter(settings.size, latency.predictor(table))
+    _check_targets(space, settings, counter)
     check, only_check = checks
     with _executor(settings) as executor, _cache(path, temporary=only_check) as cache:
+        assert asked.space is not None
         if check:
-            _preflight(space, settings, cache, executor, counter=counter, show=show)
+            found = _preflight(space, settings, cache, executor, counter=counter, show=show)
+            settings = _scheduled(
+                settings, asked.space.text, found.trial_seconds, cache, executor, show=show
+            )
         if only_check:
             return Run(path, settings, "dry run")
-        assert asked.space is not None
         run = Run.create(path, settings, asked.space.text)
         if table is not None:
             table.save(run.latency_table)
@@ -200,7 +217,7 @@ def _drive(
         )
         if record.given_back:
             show.say(f"given back after an interruption: {', '.join(map(str, record.given_back))}")
-        candidates = Candidates(space, run.settings, record, counter)
+        candidates = Candidates(space, run.settings, record, counter, _guide(run, record))
         driver = Driver(run, record, candidates, executor=executor, progress=show)
         ended = replace(run, ended=driver.search())
         _save_front(ended, driver)
@@ -231,7 +248,7 @@ def _preflight(
     *,
     counter: Counter,
     show: Progress,
-) -> None:
+) -> Preflight:
     """Find what does not work, and say how long a trial takes, before the budget starts."""
     from nas.preflight import preflight
 
@@ -241,6 +258,42 @@ def _preflight(
     )
     for line in found.report().splitlines():
         show.say(line)
+    return found
+
+
+def _scheduled(
+    settings: Settings,
+    space: str,
+    trial_seconds: float,
+    cache: Path,
+    executor: Executor,
+    *,
+    show: Progress,
+) -> Settings:
+    """Return the settings with the number of the supernet's epochs, where there is one, as they fit the budget."""
+    if settings.strategy != "differentiable":
+        return settings
+    from nas.relax.preflight import fitted_schedule
+
+    schedule = fitted_schedule(settings, space, cache, executor, trial_seconds, say=show.say)
+    return replace(settings, supernet=schedule.to_dict())
+
+
+def _check_targets(space: Space, settings: Settings, counter: Counter) -> None:
+    """Raise LimitError where a differentiable search is to end at a cost that the space cannot have."""
+    if sweep := settings.supernet.get("sweep"):
+        from nas.relax.reach import check_targets
+
+        check_targets(Drawer(space, counter), sweep, Random(settings.seed))
+
+
+def _guide(run: Run, record: Record) -> Guide | None:
+    """Return what says which job comes next in a differentiable search."""
+    if run.settings.strategy != "differentiable":
+        return None
+    from nas.strategies.differentiable import Guide
+
+    return Guide(run, record)
 
 
 @contextmanager

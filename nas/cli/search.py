@@ -10,12 +10,13 @@ import rich_click as click
 
 from nas.cli.app import FAILED, INFEASIBLE, INTERRUPTED
 from nas.cli.command import Command, input_option, use_option
+from nas.cli.differentiable import differentiable_options, make_supernet
 from nas.cli.recipe import FIELDS, make_recipe, recipe_options
 
 if TYPE_CHECKING:
     from nas.run import Run
 
-STRATEGIES = ("tpe", "nsga2", "random")
+STRATEGIES = ("tpe", "nsga2", "random", "differentiable")
 OBJECTIVES = ("miou", "macs", "params", "memory", "latency")
 WHAT, LIMITS, HOW, GO_ON = "What to search", "Limits and budget", "How to search", "Run"
 SAME = (
@@ -33,6 +34,7 @@ SAME = (
     "stall",
     "device",
     "start_from",
+    "fix",
     "resume",
 )
 
@@ -45,6 +47,7 @@ SAME = (
         "nas search real_time --data folder:my_images --max-macs 2G --max-params 3M --budget 2h --dry-run",
         "nas search my_space.yaml --use my_block.py --data folder:my_images --budget 30m --budget 50trials",
         "nas search real_time --data folder:my_images --max-latency 20ms --objective miou --objective latency",
+        "nas search auto_deeplab --strategy differentiable --data camvid:/data/camvid --target-macs 2G --budget 8h",
         "nas search --resume results/real_time --budget 12h",
     ),
 )
@@ -118,9 +121,16 @@ SAME = (
     panel=LIMITS,
 )
 @click.option(
+    "--fix",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Close a choice of the space; '*' in the path stands for anything, first and last for those options.",
+    panel=WHAT,
+)
+@click.option(
     "--strategy",
     type=click.Choice(STRATEGIES),
-    help="What to try next.",
+    help="What to try next; differentiable trains one supernet of the whole space.",
     show_default="tpe",
     panel=HOW,
 )
@@ -138,6 +148,7 @@ SAME = (
     "--device", help="cpu, cuda, cuda:1.", show_default="a GPU where there is one", panel=HOW
 )
 @recipe_options
+@differentiable_options
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
@@ -180,6 +191,7 @@ def command(space: str | None, *, use: tuple[Path, ...], **asked: Any) -> None:
         objectives=asked["objectives"] or None,
         budget=asked["budget"],
         recipe=_recipe(asked),
+        supernet=make_supernet(asked) or None,
         plugins=use,
         run=asked["run"],
         dry_run=asked["dry_run"],

@@ -31,6 +31,7 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {}
 BUILT_IN = {
     "short_training": "nas.evaluators.short_training",
     "one_step": "nas.evaluators.one_step",
+    "supernet": "nas.evaluators.supernet",
 }
 
 

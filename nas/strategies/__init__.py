@@ -28,7 +28,9 @@ class Strategy(Protocol):
         ...
 
 
-STRATEGIES: dict[str, str] = {name: f"nas.strategies.{name}" for name in ("tpe", "nsga2", "random")}
+STRATEGIES: dict[str, str] = {
+    name: f"nas.strategies.{name}" for name in ("tpe", "nsga2", "random", "differentiable")
+}
 
 
 def find(name: str) -> Strategy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -57,19 +57,27 @@ class Raw:
 
 
 def batches(
-    prepared: Prepared, recipe: BatchRecipe, *, seed: int, epoch: int, device: torch.device | str
+    prepared: Prepared,
+    recipe: BatchRecipe,
+    *,
+    seed: int,
+    epoch: int,
+    device: torch.device | str,
+    among: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
     """Yield one epoch for training: images (N, 3, h, w), normalised, and masks (N, h, w), shuffled and augmented.
 
-    The last incomplete batch is left out. The same seed and epoch give the same batches, on any number of cores. Raises
-    DataError where there are fewer images than one batch takes.
+    The last incomplete batch is left out. `among` are the numbers of the images to take, by default all. The same seed
+    and epoch give the same batches, on any number of cores. Raises DataError where there are fewer images than one
+    batch takes.
     """
-    count = len(prepared) // recipe.batch
+    numbers = np.arange(len(prepared)) if among is None else np.asarray(among)
+    count = len(numbers) // recipe.batch
     if count < 1:
         raise DataError(
-            f"a batch takes {recipe.batch} images and there are {len(prepared)}; choose a smaller batch"
+            f"a batch takes {recipe.batch} images and there are {len(numbers)}; choose a smaller batch"
         )
-    order = np.random.default_rng([seed, epoch]).permutation(len(prepared))[: count * recipe.batch]
+    order = np.random.default_rng([seed, epoch]).permutation(numbers)[: count * recipe.batch]
 
     def make(number: int) -> Raw:
         chosen = order[number * recipe.batch : (number + 1) * recipe.batch]

@@ -1,0 +1,94 @@
+"""Differentiable search: a supernet is trained, and each of its snapshots points to an architecture, which is a trial.
+
+What is asked here is which job comes next. The supernet is trained by the executor like any trial, from one snapshot to
+the next; nothing is kept here but what follows from the record, so a resumed search goes on where the other one was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.job import GROUNDWORK, Job
+from nas.record import Record
+from nas.relax.schedule import Schedule, Snapshot
+from nas.run import SUPERNET, Run, Settings
+from nas.strategies.random import sampler
+
+__all__ = ["Guide", "job", "sampler"]
+
+
+@dataclass
+class Guide:
+    """Says of a run what comes next: training the supernet up to a snapshot, or trying what it pointed to."""
+
+    run: Run
+    record: Record
+    _found: Mapping[str, Any] = field(default_factory=dict, init=False)
+    used_up: str = field(default="", init=False)
+
+    def next(self) -> Job | Mapping[str, Any] | None:
+        """Return a job to be run first, or what it found; None where `used_up` says why nothing comes any more."""
+        if self._found:
+            found, self._found = self._found, {}
+            return found
+        snapshot = self._upcoming()
+        if snapshot is None:
+            self.used_up = self._why()
+            return None
+        text = self.run.space_file.read_text(encoding="utf-8")
+        folder = (self.run.folder / SUPERNET).resolve()
+        return job(self.run.settings, text, snapshot, cache=self.run.cache, folder=folder)
+
+    def take(self, metrics: Mapping[str, Any]) -> None:
+        """Take in the result of a job."""
+        self._found = metrics
+
+    def _upcoming(self) -> Snapshot | None:
+        """Return the first snapshot that no trial was made of, in branches that have not been given up."""
+        done = {(s["branch"], s["epoch"]) for s in self._snapshots()}
+        given_up = {s["branch"] for s in self._snapshots() if s.get("collapsed")}
+        schedule = Schedule.of(self.run.settings.supernet)
+        for snapshot in schedule.all_snapshots():
+            if (snapshot.branch, snapshot.epoch) not in done and snapshot.branch not in given_up:
+                return snapshot
+        return None
+
+    def _snapshots(self) -> list[Mapping[str, Any]]:
+        return [t.snapshot for t in self.record.trials if t.snapshot is not None]
+
+    def _why(self) -> str:
+        epochs = Schedule.of(self.run.settings.supernet).length
+        reasons = dict.fromkeys(s["collapsed"] for s in self._snapshots() if s.get("collapsed"))
+        early = "".join(f"; {reason}" for reason in reasons)
+        return f"the supernet has had its {epochs} epochs, and every snapshot is scored{early}"
+
+
+def job(
+    settings: Settings,
+    space: str,
+    snapshot: Snapshot,
+    *,
+    cache: Path,
+    folder: Path | None = None,
+) -> Job:
+    """Return the job that trains a supernet up to a snapshot; `space` is the text of the whole space."""
+    given = {
+        "space": space,
+        "fixed": dict(settings.fixed),
+        "schedule": dict(settings.supernet),
+        "branch": snapshot.branch,
+        "epoch": snapshot.epoch,
+    }
+    return Job.of(
+        settings,
+        cache,
+        number=GROUNDWORK,
+        architecture="",
+        seed=settings.seed,
+        evaluator="supernet",
+        folder=folder,
+        given=given,
+    )
