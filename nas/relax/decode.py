@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.architecture import Architecture
 from nas.language.tree import Choice, Pick, Template, Walk, nodes
-from nas.relax.gates import move_path, pick_path, reach
+from nas.relax.gates import kinds, move_path, pick_path, reach
 from nas.relax.planner import opened
 from nas.resolve import closed
 
@@ -74,7 +74,7 @@ def _strongest(node: Pick, probabilities: Probabilities) -> dict[str, int]:
         if isinstance(op, Choice) and len(op.options) > 1:
             found = [
                 -1.0 if label == NOTHING else p
-                for label, p in zip(_kinds(op), probabilities[op.path], strict=True)
+                for label, p in zip(kinds(op), probabilities[op.path], strict=True)
             ]
             decided[op.path] = _largest(found)
             strength.append(weight * max(found))
@@ -84,13 +84,6 @@ def _strongest(node: Pick, probabilities: Probabilities) -> dict[str, int]:
     ways = node.ways(0)[0]
     decided[pick_path(node)] = ways.index(tuple(node.sources[i] for i in sorted(kept)))
     return decided
-
-
-def _kinds(op: Choice) -> list[str]:
-    """Return the kind of each option."""
-    if op.names is not None:
-        return list(op.names)
-    return [next(iter(o)) if isinstance(o, dict) and len(o) == 1 else "" for o in op.options]
 
 
 def _largest(values: Sequence[float]) -> int:

@@ -46,13 +46,15 @@ def takes_what_is_there(leaf: Leaf) -> bool:
 class Question:
     """One distribution: of a choice over its options, of a walk over the moves from one place, of a pick over sources.
 
-    `labels` are the options'; `ways` are the sets of options that a decision may take.
+    `labels` are the options'; `ways` are the sets of options that a decision may take; `kinds` are a choice's options
+    by the name of their kind, "" for what is none.
     """
 
     path: str
     kind: Literal["choice", "move", "pick"]
     labels: tuple[Any, ...]
     ways: tuple[tuple[int, ...], ...]
+    kinds: tuple[str, ...] = ()
 
 
 def questions(tree: Any) -> Iterator[Question]:
@@ -61,11 +63,18 @@ def questions(tree: Any) -> Iterator[Question]:
         match node:
             case Choice():
                 each = tuple((i,) for i in range(len(node.labels)))
-                yield Question(node.path, "choice", node.labels, each)
+                yield Question(node.path, "choice", node.labels, each, kinds(node))
             case Walk():
                 yield from _moves(node)
             case Pick():
                 yield _sources(node)
+
+
+def kinds(node: Choice) -> tuple[str, ...]:
+    """Return the kind of each option, "" for what is none."""
+    if node.names is not None:
+        return node.names
+    return tuple(next(iter(o)) if isinstance(o, dict) and len(o) == 1 else "" for o in node.options)
 
 
 def _moves(node: Walk) -> Iterator[Question]:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 RADIUS = 0.01
-"""How far the weights are moved for the difference, as the length of eps * v."""
+"""How far the weights are moved for the difference, as the length of eps * v: the paper's. With ReLU there are kinks in
+between, and the fewer pixels and images a batch has, the more each of them counts."""
 
 Gradients = list[Tensor | None]
 

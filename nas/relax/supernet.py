@@ -2,7 +2,7 @@
 
 `nas.train.train` trains its weights like any network's. The batches that it takes come through `Supernet.between`,
 which takes a step of the architecture parameters before each step of the weights, on a batch of the other half of the
-images: the alternation of Auto-DeepLab (section 4.2) and DARTS (algorithm 1), first order.
+images: the alternation of Auto-DeepLab (section 4.2) and DARTS (algorithm 1), first or second order.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import TrainingError
-from nas.leaf import Leaf
 from nas.parts import Plan
-from nas.relax.expected import expected
 from nas.relax.gates import Question
 from nas.relax.mixing import Mixing
 from nas.relax.network import RelaxedNetwork, Weights
+from nas.relax.penalty import Penalty
+from nas.relax.prices import PRICES, Prices, expected_costs
+from nas.relax.second_order import Ahead, Gradients, kept, look_ahead
+from nas.relax.skips import skips
 from nas.relax.weights import ArchitectureParameters
 
+Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Tensor], Tensor]
-PRICES: dict[str, Callable[[Leaf], float]] = {
-    "macs": lambda leaf: leaf.macs,
-    "params": lambda leaf: leaf.params,
-}
-"""Costs that have a price per leaf, so that their expectation can be a target."""
 
 TRIES = 100
 """Draws of a path until one reaches the logits: with many `zero`s some do not."""
@@ -37,111 +35,210 @@ TRIES = 100
 class Supernet(nn.Module):
     """Images (N, 3, H, W) to what the mixture gives, an `Output` in training; its `parameters()` are the weights only.
 
-    Its state holds all that a resumed search needs: architecture parameters, their optimiser, multipliers, and the
-    generator of sampled paths.
+    Costs are expected at the input size of `priced`, the same space planned for where the network will run, and by
+    default at that of `plan`; they are `PRICES` and `prices`. Its state holds all that a resumed search needs:
+    architecture parameters, their optimiser, multipliers, and the generator of what is sampled.
     """
 
     def __init__(
-        self, plan: Plan, asked: Iterable[Question], mixing: Mixing, seed: int = 0
+        self,
+        plan: Plan,
+        asked: Iterable[Question],
+        mixing: Mixing,
+        seed: int = 0,
+        *,
+        prices: Prices | None = None,
+        priced: Plan | None = None,
     ) -> None:
         super().__init__()
-        if unknown := set(mixing.targets) - set(PRICES):
-            known = ", ".join(PRICES)
-            raise TrainingError(
-                f"no target can be set for {sorted(unknown)}; expected some of {known}"
-            )
+        asked = tuple(asked)
         self.network = RelaxedNetwork(plan)
-        self.mixing, self.plan = mixing, plan
-        architecture = ArchitectureParameters(asked, seed)
-        self._held = (
-            architecture,
-        )  # in a tuple: no submodule, so that the weights' optimiser leaves it alone
+        self.mixing, self.plan, self.priced = mixing, plan, priced or plan
+        self.prices = {**PRICES, **(prices or {})}
+        self.penalty = Penalty(mixing, self.prices)
+        architecture = ArchitectureParameters(asked, seed, edges=mixing.edges)
+        # in a tuple: no submodule, so that the weights' optimiser leaves it alone
+        self._held = (architecture,)
+        self._skips = skips(asked)
         self._optimizer = torch.optim.Adam(
             architecture.parameters(), mixing.lr, weight_decay=mixing.weight_decay
         )
         self._generator = torch.Generator().manual_seed(seed)
-        self.multipliers = dict.fromkeys(mixing.targets, 0.0)
-        self.temperature = mixing.temperature_at(0, 1)
+        self.gradient_norms: list[float] = []
+        """Of the architecture parameters, at each of their steps since the epoch began."""
+        self.begin(0, 1)
 
     @property
     def architecture(self) -> ArchitectureParameters:
         """The alphas and betas."""
         return self._held[0]
 
+    @property
+    def multipliers(self) -> dict[str, float]:
+        """What a cost that is off its target or above its limit counts, by name."""
+        return self.penalty.multipliers
+
+    def begin(self, epoch: int, epochs: int) -> None:
+        """Set what follows from the epoch (from 0): temperature, weight of the entropies, chance to drop skips."""
+        self.temperature = self.mixing.temperature_at(epoch, epochs)
+        self.entropy_weight = self.mixing.entropy_at(epoch, epochs)
+        self.skip_dropout = self.mixing.skip_dropout_at(epoch, epochs)
+        self.gradient_norms = []
+
     def forward(self, image: Tensor) -> Any:
         with torch.no_grad():
             weights = self.draw()
         return self.network(image, weights)
 
+    def probabilities(self) -> dict[str, Tensor]:
+        """Return how likely each option is: as it is mixed, or how often its path is sampled (at any temperature)."""
+        return self.architecture.probabilities(self._softness)
+
+    @property
+    def _softness(self) -> float:
+        return self.temperature if self.mixing.form == "softmax" else 1.0
+
     def draw(self) -> Weights:
         """Return the weights of one step: the softmax of everything, or a sampled path that reaches the logits."""
         if self.mixing.form == "softmax":
-            return self.architecture.softmax()
+            return self._dropped(self.architecture.softmax(self.temperature))
         for _ in range(TRIES):
             weights = self.architecture.gumbel(self.temperature, self._generator)
             if self.network.reaches(weights):
-                return weights
+                return self._dropped(weights)
         raise TrainingError(
             f"none of {TRIES} sampled paths reaches the logits: too many of the operations are zero"
         )
 
-    def begin(self, epoch: int, epochs: int) -> None:
-        """Set what follows from the epoch (from 0): the temperature."""
-        self.temperature = self.mixing.temperature_at(epoch, epochs)
+    def _dropped(self, weights: Weights) -> Weights:
+        """In training, leave out some skips, and scale up the others so that the mean stays.
+
+        P-DARTS (Chen et al. 2019) has dropout on what a skip gives; here a skip is left out whole, wherever its
+        question is asked. Its weight is a tensor of 0 then: it runs, so that the steps to run are the same each time.
+        """
+        if not self.training or not self.skip_dropout:
+            return weights
+        left = dict(weights)
+        for path, indices in self._skips.items():
+            options = list(weights[path])
+            for i in indices:
+                stays = torch.rand((), generator=self._generator) >= self.skip_dropout
+                if isinstance(options[i], Tensor):
+                    options[i] = options[i] * (float(stays) / (1 - self.skip_dropout))
+            left[path] = options
+        return left
 
     def between(
         self,
-        batches: Iterable[tuple[Tensor, Tensor]],
-        others: Iterable[tuple[Tensor, Tensor]],
+        batches: Iterable[Batch],
+        others: Iterable[Batch],
         loss: Loss,
         *,
         epoch: int,
         epochs: int,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        rate: Callable[[int], float] | None = None,
+    ) -> Iterator[Batch]:
         """Yield `batches` for the weights; before each of them, teach the architecture on the next of `others`.
 
-        In the first `warmup` of the epochs it does not learn. `others` must be as long as `batches`.
+        In the first `warmup` of the epochs it does not learn. `others` must be as long as `batches`. `rate(step)` is
+        the learning rate that the weights are about to have at a step of this epoch (from 0): second order needs it.
         """
         self.begin(epoch, epochs)
         learns = self.mixing.learns(epoch, epochs)
-        for batch, other in zip(batches, others, strict=False):
+        for step, (batch, other) in enumerate(zip(batches, others, strict=False)):
             if learns:
-                self.teach(*other, loss)
+                self.teach(*other, loss, batch=batch, lr=rate and rate(step))
             yield batch
 
-    def teach(self, images: Tensor, target: Tensor, loss: Loss) -> float:
-        """Take one step of the architecture parameters; return its loss. Raises TrainingError if it is not finite."""
-        weights = self.draw()
-        learned = list(self.architecture.parameters())
-        value = loss(self.network(images, weights), target) + self._burden()
-        grads = torch.autograd.grad(value, learned, allow_unused=True)
-        if not math.isfinite(value.item()):
-            raise TrainingError(
-                f"the loss of the architecture step is {value.item()}; lower the learning rate"
-            )
-        for parameter, grad in zip(learned, grads, strict=True):
-            parameter.grad = grad
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return float(value.item())
+    def teach(
+        self,
+        images: Tensor,
+        target: Tensor,
+        loss: Loss,
+        *,
+        batch: Batch | None = None,
+        lr: float | None = None,
+    ) -> float:
+        """Take one step of the architecture parameters; return the loss of the images.
 
-    def expected_costs(self) -> dict[str, Tensor]:
-        """Return the expected cost of each target at the present probabilities."""
-        names = list(self.mixing.targets)
-        weights: Weights = self.architecture.softmax()
-        costs = expected(self.plan, weights, lambda leaf: [PRICES[name](leaf) for name in names])
-        return dict(zip(names, costs.unbind() if names else (), strict=True))
+        Second order looks ahead by a step of the weights on `batch` at the learning rate `lr`; weights and buffers
+        are left as they were. Raises TrainingError where loss or gradient are not finite.
+        """
+        learned = list(self.architecture.parameters())
+        if self.mixing.order == 1:
+            value = self._loss(images, target, loss)
+            ahead = Ahead(value.detach(), _gradients(value, learned))
+        elif batch is None or lr is None:
+            raise TrainingError(
+                "second order needs the weights' batch and learning rate: give `rate` to Supernet.between"
+            )
+        else:
+            ahead = self._ahead((images, target), batch, loss, lr)
+        self._step(learned, ahead, _gradients(self._burden(), learned))
+        return float(ahead.loss)
+
+    def _loss(self, images: Tensor, target: Tensor, loss: Loss) -> Tensor:
+        return loss(self.network(images, self.draw()), target)
+
+    def _ahead(self, other: Batch, batch: Batch, loss: Loss, lr: float) -> Ahead:
+        """Look ahead by a step of the weights: on the same path, with the same dropout, each time that they are run."""
+        weights = [p for p in self.network.parameters() if p.requires_grad]
+        devices = sorted({w.device.index for w in weights if w.device.type == "cuda"})
+        seed = int(torch.randint(2**62, (), generator=self._generator))
+        drawn = self._generator.get_state()
+
+        def same(images: Tensor, target: Tensor) -> Tensor:
+            self._generator.set_state(drawn)
+            with torch.random.fork_rng(devices):
+                torch.manual_seed(seed)
+                return self._loss(images, target, loss)
+
+        with kept(self.network.buffers()):
+            return look_ahead(
+                weights,
+                list(self.architecture.parameters()),
+                lambda: same(*batch),
+                lambda: same(*other),
+                xi=lr,
+            )
 
     def _burden(self) -> Tensor | float:
-        """Return what costs off their targets add to the loss, and move the multipliers."""
-        if not self.mixing.targets:
-            return 0.0
+        """Return what costs and entropies add to the loss of the architecture."""
         total: Tensor | float = 0.0
-        for name, cost in self.expected_costs().items():
-            excess = cost / self.mixing.targets[name] - 1
-            self.multipliers[name] += self.mixing.pressure * float(excess.detach())
-            total = total + self.multipliers[name] * excess + self.mixing.stiffness / 2 * excess**2
+        if self.mixing.costs:
+            total = total + self.penalty(self.expected_costs(self.mixing.costs))
+        if self.entropy_weight:
+            entropies = self.architecture.entropies(self._softness)
+            total = total + self.entropy_weight * torch.stack(list(entropies.values())).sum()
         return total
+
+    def _step(self, learned: list[nn.Parameter], ahead: Ahead, more: Gradients) -> None:
+        pairs = zip(ahead.gradients, more, strict=True)
+        gradients = [a if b is None else b if a is None else a + b for a, b in pairs]
+        there = [g for g in gradients if g is not None]
+        norm = float(torch.nn.utils.get_total_norm(there)) if there else 0.0
+        if not math.isfinite(float(ahead.loss)) or not math.isfinite(norm):
+            raise TrainingError(
+                f"the loss of the architecture step is {float(ahead.loss)}, its gradient's norm {norm}; "
+                "lower the learning rate"
+            )
+        self.gradient_norms.append(norm)
+        for parameter, gradient in zip(learned, gradients, strict=True):
+            parameter.grad = gradient
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def expected_costs(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Return expected costs by name, all that have prices by default, at the present probabilities.
+
+        All sources of a pick count, as while searching: a decoded architecture has the strongest only, and is cheaper.
+        """
+        weights: Weights = {
+            **self.architecture.softmax(self._softness),
+            **self.architecture.every,
+        }
+        prices = {name: self.prices[name] for name in (self.prices if names is None else names)}
+        return expected_costs(self.priced, weights, prices)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what is no parameter of the weights."""
@@ -150,11 +247,20 @@ class Supernet(nn.Module):
             "optimizer": self._optimizer.state_dict(),
             "multipliers": dict(self.multipliers),
             "generator": self._generator.get_state(),
+            "temperature": self.temperature,
         }
 
     def set_extra_state(self, state: Any) -> None:
         """Go on from what `get_extra_state` returned."""
         self.architecture.load_state_dict(state["architecture"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self.multipliers = dict(state["multipliers"])
+        self.multipliers.update(state["multipliers"])
         self._generator.set_state(state["generator"])
+        self.temperature = state["temperature"]
+
+
+def _gradients(value: Tensor | float, learned: list[nn.Parameter]) -> Gradients:
+    """Return the gradient of each parameter; None for what has no part in the value."""
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        return [None] * len(learned)
+    return list(torch.autograd.grad(value, learned, allow_unused=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -28,38 +28,60 @@ def one_hot(asked: Mapping[str, Question], decisions: Mapping[str, int]) -> Weig
 
 
 class ArchitectureParameters(nn.Module):
-    """One vector per choice (alpha) and per place of a walk (beta). A pick takes all of its sources while searching.
+    """One vector per choice (alpha) and per place of a walk (beta), drawn from N(0, 0.001) by `seed` (Auto-DeepLab).
 
-    Drawn from N(0, 0.001) by `seed`, as in Auto-DeepLab.
+    A pick takes all of its sources while searching: each fully, or with `edges` as softmax of a vector of its own says,
+    so that they sum to 1 (the edge normalisation of PC-DARTS, Xu et al. 2020; where there are more than it keeps).
     """
 
-    def __init__(self, asked: Iterable[Question], seed: int = 0) -> None:
+    def __init__(self, asked: Iterable[Question], seed: int = 0, *, edges: bool = False) -> None:
         super().__init__()
         asked = tuple(asked)
         generator = torch.Generator().manual_seed(seed)
-        self.questions = tuple(q for q in asked if q.kind != "pick")
-        self.fixed: Weights = {q.path: [1.0] * len(q.labels) for q in asked if q.kind == "pick"}
+        picks = tuple(q for q in asked if q.kind == "pick")
+        self.every: Weights = {q.path: [1.0] * len(q.labels) for q in picks}
+        """What takes all sources of all picks fully."""
+        self.fixed: Weights = {} if edges else self.every
+        self.questions = tuple(q for q in asked if q.kind != "pick") + (picks if edges else ())
         self.logits = nn.ParameterList(
             torch.randn(len(q.labels), generator=generator) * START for q in self.questions
         )
 
-    def probabilities(self) -> dict[str, Tensor]:
-        """Return softmax(logits) of every question. Of a walk: over the moves away from a place, so they sum to 1."""
-        pairs = zip(self.questions, self.logits, strict=True)
-        return {q.path: F.softmax(logits, 0) for q, logits in pairs}
+    def probabilities(self, temperature: float = 1.0) -> dict[str, Tensor]:
+        """Return softmax(logits / temperature) of every question.
 
-    def softmax(self) -> Weights:
+        Of a walk: over the moves away from a place, so they sum to 1.
+        """
+        return {
+            q.path: F.softmax(logits / temperature, 0)
+            for q, logits in zip(self.questions, self.logits, strict=True)
+        }
+
+    def softmax(self, temperature: float = 1.0) -> Weights:
         """Return the weights of the mixture with every option in it (Auto-DeepLab, eq. 3 and 6; DARTS, eq. 2)."""
-        return {**self.fixed, **{path: p.unbind() for path, p in self.probabilities().items()}}
+        found = self.probabilities(temperature)
+        return {**self.fixed, **{path: p.unbind() for path, p in found.items()}}
+
+    def entropies(self, temperature: float = 1.0) -> dict[str, Tensor]:
+        """Return the entropy of every question in nats, with a gradient that is finite where an option has died out."""
+        found = {}
+        for question, logits in zip(self.questions, self.logits, strict=True):
+            logs = F.log_softmax(logits / temperature, 0)
+            found[question.path] = -(logs.exp() * logs).sum()
+        return found
 
     def gumbel(self, temperature: float, generator: torch.Generator) -> Weights:
         """Return weights of one sampled option per question: 1 in the forward pass, in the backward softmax's gradient.
 
         softmax((logits + g) / temperature) with g from Gumbel(0, 1), its largest taken straight through (GDAS, Dong and
         Yang 2019, eq. 3 and 5; SNAS, Xie et al. 2019). All other options are the number 0: they are not run.
+        Sources of picks are not sampled.
         """
-        sampled = {}
+        sampled: dict[str, Sequence[float | Tensor]] = {}
         for question, logits in zip(self.questions, self.logits, strict=True):
+            if question.kind == "pick":
+                sampled[question.path] = F.softmax(logits, 0).unbind()
+                continue
             uniform = torch.rand(len(question.labels), generator=generator).clamp_(1e-9, 1 - 1e-9)
             soft = F.softmax((logits - (-uniform.log()).log().to(logits.device)) / temperature, 0)
             index = int(soft.argmax())

@@ -6,7 +6,7 @@ PyTorch's momentum and epsilon (theirs: 3e-4 and 1e-3).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,6 +111,8 @@ class Pool(nn.Module):
 @kind("skip", "cell")
 class Skip(nn.Module):
     """The identity; with a stride or another width ReLU, 1x1, batch norm."""
+
+    passes_on: ClassVar = True
 
     def __init__(self, channels: int, *, width: Place[int], stride: Place[int] = 1) -> None:
         super().__init__()

@@ -2,74 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from nas.errors import TrainingError
-from nas.network import Output
-from nas.recipe import Recipe
-from nas.relax.mixing import Mixing
-from nas.relax.supernet import Supernet
-from nas.train import State, train
 from tests.nas.relax.spaces import SIZE, relaxed
-
-RECIPE = Recipe(epochs=4, batch=2, optimizer="sgd", lr=0.02, precision="fp32")
-STEPS = 3
-
-
-class Task:
-    """Any task's loss: cross entropy of the logits."""
-
-    def loss(self, output: Output, target: Tensor, _recipe: Recipe) -> Tensor:
-        return torch.nn.functional.cross_entropy(output.logits, target)
-
-
-def loss(output: Output, target: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(output.logits, target)
-
-
-def images(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(STEPS):
-        labels = torch.randint(0, 5, (2, *SIZE), generator=generator)
-        yield torch.randn(2, 3, *SIZE, generator=generator), labels
-
-
-def supernet(**changes: Any) -> Supernet:
-    case = relaxed("cells")
-    torch.manual_seed(0)
-    return Supernet(case.plan, case.asked.values(), Mixing(**changes), seed=1)
-
-
-def trained(net: Supernet, *, start: State | None = None, until: int = 4) -> list[State]:
-    states: list[State] = []
-
-    def batches(epoch: int) -> Any:
-        return net.between(images(epoch), images(100 + epoch), loss, epoch=epoch, epochs=4)
-
-    rows = train(
-        net,
-        Task(),
-        batches,
-        RECIPE,
-        steps_per_epoch=STEPS,
-        seed=0,
-        device="cpu",
-        start=start,
-        keep=states.append,
-    )  # type: ignore[arg-type]
-    for row in rows:
-        if row["epoch"] == until:
-            break
-    return states
-
-
-def logits(net: Supernet) -> list[Tensor]:
-    return [p.detach().clone() for p in net.architecture.logits]
+from tests.nas.relax.supernets import images, logits, loss, supernet, trained
 
 
 @pytest.mark.parametrize("form", ["softmax", "gumbel"])
@@ -101,16 +41,24 @@ def test_a_step_of_one_leaves_the_other_alone() -> None:
     assert not {id(p) for p in net.parameters()} & {id(p) for p in net.architecture.parameters()}
 
 
-@pytest.mark.parametrize("form", ["softmax", "gumbel"])
-def test_a_resumed_search_is_the_uninterrupted_one(form: str) -> None:
-    whole = supernet(form=form, targets={"macs": 5e5})
+RESUMED: list[dict[str, Any]] = [
+    {"form": "softmax", "targets": {"macs": 5e5}},
+    {"form": "gumbel", "targets": {"macs": 5e5}},
+    {"order": 2, "limits": {"macs": 5e5}, "entropy": [0.0, 0.1], "temperature": [1.0, 0.3]},
+]
+
+
+@pytest.mark.parametrize("changes", RESUMED)
+def test_a_resumed_search_is_the_uninterrupted_one(changes: dict[str, Any]) -> None:
+    whole = supernet(**changes)
     states = trained(whole)
-    again = supernet(form=form, targets={"macs": 5e5})
+    again = supernet(**changes)
     trained(again, start=states[2])
     assert all(torch.equal(a, b) for a, b in zip(logits(whole), logits(again), strict=True))
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name]), name
     assert whole.multipliers == again.multipliers
+    assert whole.temperature == again.temperature
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
@@ -138,8 +86,6 @@ def test_a_loss_that_is_not_finite_ends_it() -> None:
         net.teach(*next(images(0)), lambda output, target: loss(output, target) * float("nan"))
 
 
-def test_an_unknown_target_is_refused() -> None:
-    with pytest.raises(
-        TrainingError, match=r"no target can be set for \['memory'\]; expected some of macs"
-    ):
-        supernet(targets={"memory": 1.0})
+def test_an_unknown_cost_is_refused() -> None:
+    with pytest.raises(TrainingError, match="no cost is called 'mac'; did you mean 'macs'"):
+        supernet(targets={"mac": 1.0})
