@@ -6,8 +6,18 @@ from search_spaces.contexts import (
     dappm,
     none,
     ppm,
+    rectangular_pyramid,
     spatial_selection,
     stride_aspp,
 )
 
-__all__ = ["aspp", "context_embedding", "dappm", "none", "ppm", "spatial_selection", "stride_aspp"]
+__all__ = [
+    "aspp",
+    "context_embedding",
+    "dappm",
+    "none",
+    "ppm",
+    "rectangular_pyramid",
+    "spatial_selection",
+    "stride_aspp",
+]

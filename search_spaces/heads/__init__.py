@@ -3,6 +3,7 @@
 from search_spaces.heads import (
     ddrnet,
     deeplabv3plus,
+    dynamic_prototype,
     fcn,
     fused_levels,
     hamburger,
@@ -15,6 +16,7 @@ from search_spaces.heads import (
 __all__ = [
     "ddrnet",
     "deeplabv3plus",
+    "dynamic_prototype",
     "fcn",
     "fused_levels",
     "hamburger",
