@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from nas.fields import Odd, Place, Range, Share
+from nas.fields import Odd, Place, Positive, Range, Share
 from nas.registry import kind
 from search_spaces.blocks.conv import Act, Conv, activation
 
@@ -33,7 +33,7 @@ class MBConv(nn.Module):
     """1x1 to channels * expand, depthwise kxk, squeeze-excite, 1x1 to width; identity added where shapes agree.
 
     `squeeze_excite` is the share of the block's input channels between its two layers (EfficientNet: 0.25); 0 leaves it
-    out. With `expand` 1 there is no first 1x1 (MobileNetV2, Sandler et al. 2018).
+    out. With `expand` 1 there is no first 1x1 (MobileNetV2, Sandler et al. 2018). `dilation` is the depthwise one's.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class MBConv(nn.Module):
         expand: Expansion = 6,
         squeeze_excite: Share = 0,
         act: Act = "relu",
+        dilation: Positive = 1,
     ) -> None:
         super().__init__()
         inner = round(channels * expand)
@@ -54,7 +55,13 @@ class MBConv(nn.Module):
             Conv(channels, width=inner, kernel=1, act=act) if expand > 1 else nn.Identity()
         )
         self.depthwise = Conv(
-            inner, width=inner, stride=stride, kernel=kernel, groups=inner, act=act
+            inner,
+            width=inner,
+            stride=stride,
+            kernel=kernel,
+            dilation=dilation,
+            groups=inner,
+            act=act,
         )
         squeezed = max(1, round(channels * squeeze_excite))
         self.squeeze_excite = (

@@ -51,7 +51,7 @@ LEAVES: dict[str, list[Example]] = {
     "bottleneck": [Example(), Example({"dilation": 4, "reduction": 2.5})],
     "mbconv": [
         Example(),
-        Example({"expand": 1}),
+        Example({"expand": 1, "dilation": 2}),
         Example({"expand": 1.5, "kernel": 5, "squeeze_excite": 0.25}),
         Example(place={"width": (CHANNELS,)}),
     ],
@@ -77,6 +77,14 @@ LEAVES: dict[str, list[Example]] = {
         Example(),
         Example({"gate": "conv"}, ((CHANNELS, 1), (CHANNELS, 4))),
     ],
+    "pixel_sampling": [
+        Example({}, ((CHANNELS, 1), (CHANNELS, 2)), {"ratio": (2,)}),
+        Example({"choose": "highest", "window": 1}, ((CHANNELS, 1),) * 2, {"ratio": (1,)}),
+    ],
+    "channel_sampling": [
+        Example({"cells": 3}, ((CHANNELS, 1), (CHANNELS, 2))),
+        Example({"choose": "highest", "cells": 1}),
+    ],
     "region_relation": [
         Example({"heads": 2, "keys": 4}, ((CHANNELS, 1), (CHANNELS, 2)), {"ratio": (2,)}),
         Example({"heads": 3, "keys": 6, "window": 5}, ((4, 1), (6, 4)), {"ratio": (4,)}),
@@ -91,6 +99,10 @@ LEAVES: dict[str, list[Example]] = {
     "calibrate": [Example(), Example(inputs=((CHANNELS, 1), (CHANNELS, 4)))],
     "pool_to": [Example(inputs=((CHANNELS, 2), (3, 1)), place={"to": (4, 16)})],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
+    "multi_kernel_pool": [
+        Example({"bins": [1, 2, 3]}),
+        Example({"bins": [4], "kernels": [1, 3, 5]}, place={"width": (12,)}),
+    ],
     "avg_pool": [Example(), Example({"kernel": 17}, place={"stride": (8,)})],
     "pre_conv": [Example(), Example({"kernel": 1})],
     "atrous": [Example(), Example({"kernel": 5, "rate": 3})],
@@ -128,6 +140,16 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "efficientnet": [
         {"width": 0.25, "depth": 0.3},
         {"width": 0.25, "depth": 0.6, "squeeze_excite": 0, "act": "relu"},
+    ],
+    "mobilenet": [
+        {"stem": 8, "stages": [{"width": 8, "blocks": [{"expand": 2}]} for _ in range(4)]},
+        {
+            "stem": 8,
+            "stages": [{"width": 8, "blocks": [{}, {"expand": 1, "kernel": 5}]} for _ in range(4)],
+            "last": 12,
+            "output_stride": 16,
+            "tap": "expanded",
+        },
     ],
     "stages": [
         {"stem": 8, "stages": STAGES},
@@ -195,12 +217,17 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8, "output": 12},
         {"width": 8, "output": 12, "strides": [2], "image_pool": False},
     ],
+    "multi_kernel": [{"width": 8}, {"width": 12, "bins": [2, 3], "kernels": [3, 5, 7]}],
     "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
     "panet": [{"width": 8}, {"width": 8, "top": 9, "norm": True}],
     "feature_fusion": [{"width": 8}, {"width": 8, "finest": 4}],
     "guided_aggregation": [{"width": 8}, {"width": 8, "finest": 4}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
+    "dual_sampling": [
+        {"width": 8, "cells": 2},
+        {"width": 8, "cells": 2, "top": 9, "choose": "highest", "branches": "channels"},
+    ],
     "rsp": [
         {"width": 8, "heads": 2, "keys": 4},
         {"width": 8, "heads": 2, "keys": 4, "top": 9, "window": 5, "keep": "all"},
@@ -218,6 +245,7 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "semantic_fpn": [{"width": 8}],
     "ddrnet": [{"width": 8}],
     "fused_levels": [{"width": 8}, {"width": 8, "finest": 8, "kernel": 1}],
+    "hybrid_decoder": [{"width": 8}, {"width": 8, "middle_join": "sum", "finest_join": "concat"}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
     "mlp": [{"width": 8}, {"width": 8, "finest": 8}],
     "upernet": [{"width": 8}, {"width": 8, "finest": 8, "bins": [1, 3]}],
