@@ -2,7 +2,9 @@
 
 P(leaf runs) = P(something comes to it) * P(an output needs it | something comes). The first goes forward, the second
 back, part by part: both depend on the weights alone inside a part, so that a part which recurs is computed once. It is
-exact for choices and walks, however they are nested, and at a one-hot it is the cost of the closed network.
+exact for choices and walks, however they are nested, and at a one-hot it is the cost of the closed network: what a
+mixture adds up there (the sources of a pick) costs what a `sum` of as many does. One thing is left out, which has
+neither MACs nor parameters: closed leaves that stand zeros in for missing inputs are not those of the mixture.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.leaf import Leaf
+from nas.leaf import Leaf, Shape, leaf_of
 from nas.parts import Part, Plan, Ref
+from nas.registry import find
 from nas.relax.gates import MIX, Gate, takes_what_is_there
 from nas.relax.needs import ALWAYS, NEVER, Chance, Need, Needs, is_number, times
 from nas.relax.network import Weights
 
 Dead = frozenset[int]
 Prices = Callable[[Leaf], Sequence[float]]
+ROUNDING = 1e-6
+"""By how much the weights of a choice may sum to more than 1."""
 
 
 class Expectation(NamedTuple):
@@ -56,6 +61,7 @@ class _Expecting:
         self.needs = Needs(weights)
         self._known: dict[tuple[int, int, Dead], Expectation] = {}
         self._priced: dict[int, Tensor] = {}
+        self._sums: dict[tuple[Shape, int], Tensor] = {}
 
     def part(self, part: Part, mask: int, dead: Dead) -> Expectation:
         """Return what is expected of a part whose outputs in the mask are needed; nothing comes to `dead` inputs."""
@@ -76,6 +82,22 @@ class _Expecting:
         if id(leaf) not in self._priced:
             self._priced[id(leaf)] = torch.tensor(self._prices(leaf), dtype=torch.double)
         return self._priced[id(leaf)]
+
+    def joining(self, shape: Shape, number: Chance) -> Tensor | None:
+        """Return the costs of adding up `number` maps, linear between whole numbers; None where it is one or less."""
+        value = float(number.detach() if isinstance(number, Tensor) else number)
+        if value <= 1 + ROUNDING:
+            return None
+        below = int(value)
+        low, high = (self._sum(shape, n) for n in (below, below + 1))
+        return low + (high - low) * (number - below)
+
+    def _sum(self, shape: Shape, number: int) -> Tensor:
+        if (shape, number) not in self._sums:
+            leaf = leaf_of(find("sum"), {}, (shape,) * number, None)
+            costs = torch.tensor(self._prices(leaf), dtype=torch.double)
+            self._sums[shape, number] = costs if number > 1 else torch.zeros_like(costs)
+        return self._sums[shape, number]
 
 
 class _Pass:
@@ -112,12 +134,15 @@ class _Pass:
             for k, chance in self._expecting.part(body, mask, self._dead(refs)).alive.items():
                 self._alive[i, k] = times(there, chance)
         elif body.kind.name == MIX:
-            pairs = zip(body.fields["gates"], refs, strict=True)
-            chances = [times(self._expecting.weight(g), self._alive[ref]) for g, ref in pairs]
-            self._alive[i, 0] = _at_most_one(chances)
+            self._alive[i, 0] = _at_most_one(self._chances(body, refs))
         else:
             join = _at_most_one if takes_what_is_there(body) else _least
             self._alive[i, 0] = join([self._alive[ref] for ref in refs])
+
+    def _chances(self, mixture: Leaf, refs: Sequence[Ref]) -> list[Chance]:
+        """Return how likely each input of a mixture comes to it."""
+        pairs = zip(mixture.fields["gates"], refs, strict=True)
+        return [times(self._expecting.weight(g), self._alive[ref]) for g, ref in pairs]
 
     def _backward(self, i: int) -> Tensor | None:
         """Pass on what the node needs; return what it is expected to cost, None where it never runs."""
@@ -130,7 +155,8 @@ class _Pass:
         if body.kind.name == MIX:
             for gate, ref in zip(body.fields["gates"], refs, strict=True):
                 self._needs[ref].append(needs.both(need, needs.gate(gate)))
-            return None
+            joining = self._expecting.joining(body.shape, _total(self._chances(body, refs)))
+            return None if joining is None else joining * needs.chance(need)
         for ref in refs:
             self._needs[ref].append(need)
         return self._expecting.price(body) * times(needs.chance(need), self._alive[i, 0])
@@ -165,8 +191,12 @@ class _Pass:
         return found[0]
 
 
+def _total(chances: Sequence[Chance]) -> Chance:
+    return sum(chances[1:], start=chances[0]) if chances else 0.0
+
+
 def _at_most_one(chances: Sequence[Chance]) -> Chance:
-    total = sum(chances[1:], start=chances[0]) if chances else 0.0
+    total = _total(chances)
     return total.clamp(max=1.0) if isinstance(total, Tensor) else min(1.0, total)
 
 

@@ -93,17 +93,22 @@ class Mixing:
     def temperature_at(self, epoch: int, epochs: int) -> float:
         """Return the temperature of an epoch (from 0)."""
         first, last = self.temperature or TEMPERATURES[self.form]
-        return float(first * (last / first) ** (epoch / max(1, epochs - 1)))
+        return float(first * (last / first) ** _share(epoch, epochs))
 
     def entropy_at(self, epoch: int, epochs: int) -> float:
         """Return the weight of the entropies in an epoch (from 0): the first of the pair in the first that learns."""
         begin = math.ceil(self.warmup * epochs)
-        share = max(0, epoch - begin) / max(1, epochs - 1 - begin)
-        return self.entropy[0] + (self.entropy[1] - self.entropy[0]) * min(1.0, share)
+        share = _share(epoch - begin, epochs - begin)
+        return self.entropy[0] + (self.entropy[1] - self.entropy[0]) * share
 
     def skip_dropout_at(self, epoch: int, epochs: int) -> float:
         """Return the chance that a skip is left out of a step of an epoch (from 0)."""
-        return self.skip_dropout * (1 - epoch / max(1, epochs - 1))
+        return self.skip_dropout * (1 - _share(epoch, epochs))
+
+
+def _share(epoch: int, epochs: int) -> float:
+    """Return how far an epoch is on the way from the first (0) to the last (1)."""
+    return min(1.0, max(0, epoch) / max(1, epochs - 1))
 
 
 def _checked(name: str, value: Any) -> Any:
