@@ -17,10 +17,10 @@ Tap = Literal["output", "expanded"]
 
 
 class Inverted(TypedDict):
-    """An inverted residual: `kernel` of its depthwise convolution, 3 unless given, and `expand`, 6 unless given."""
+    """An inverted residual: the kernel of its depthwise convolution, and how much wider that one is than its input."""
 
-    kernel: NotRequired[Odd]
-    expand: NotRequired[Expansion]
+    kernel: Odd
+    expand: Expansion
 
 
 class MobileStage(TypedDict):
@@ -92,8 +92,9 @@ def placed(stages: Sequence[MobileStage], output_stride: int) -> list[Block]:
     for name, width, block, step in rows:
         stride = step if at * step <= output_stride else 1
         at, dilation = at * stride, dilation * step // stride
-        kernel, expand = block.get("kernel", 3), block.get("expand", 6)
-        blocks.append(Block(name, kernel, expand, dilation, width, stride, ends=False))
+        blocks.append(
+            Block(name, **block, dilation=dilation, width=width, stride=stride, ends=False)
+        )
     halved = [block.stride == 2 for block in blocks[1:]]
     return [block._replace(ends=ends) for block, ends in zip(blocks, [*halved, False], strict=True)]
 

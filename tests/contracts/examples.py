@@ -85,6 +85,10 @@ LEAVES: dict[str, list[Example]] = {
         Example({"cells": 3}, ((CHANNELS, 1), (CHANNELS, 2))),
         Example({"choose": "highest", "cells": 1}),
     ],
+    "superpixel_message": [
+        Example({"cells": [2]}, ((CHANNELS, 1), (3, 1)), {"to": (1,)}),
+        Example({"cells": [1, 3], "steps": 2}, ((CHANNELS, 4), (3, 1)), {"to": (4,)}),
+    ],
     "region_relation": [
         Example({"heads": 2, "keys": 4}, ((CHANNELS, 1), (CHANNELS, 2)), {"ratio": (2,)}),
         Example({"heads": 3, "keys": 6, "window": 5}, ((4, 1), (6, 4)), {"ratio": (4,)}),
@@ -142,10 +146,16 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 0.25, "depth": 0.6, "squeeze_excite": 0, "act": "relu"},
     ],
     "mobilenet": [
-        {"stem": 8, "stages": [{"width": 8, "blocks": [{"expand": 2}]} for _ in range(4)]},
         {
             "stem": 8,
-            "stages": [{"width": 8, "blocks": [{}, {"expand": 1, "kernel": 5}]} for _ in range(4)],
+            "stages": [{"width": 8, "blocks": [{"kernel": 3, "expand": 2}]} for _ in range(4)],
+        },
+        {
+            "stem": 8,
+            "stages": [
+                {"width": 8, "blocks": [{"kernel": 3, "expand": 6}, {"kernel": 5, "expand": 1}]}
+                for _ in range(4)
+            ],
             "last": 12,
             "output_stride": 16,
             "tap": "expanded",
@@ -221,6 +231,7 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
     "panet": [{"width": 8}, {"width": 8, "top": 9, "norm": True}],
+    "attention_pyramid": [{"width": 8, "widest": 16}, {"width": 4, "widest": 8, "top": 9}],
     "feature_fusion": [{"width": 8}, {"width": 8, "finest": 4}],
     "guided_aggregation": [{"width": 8}, {"width": 8, "finest": 4}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
@@ -228,6 +239,7 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8, "cells": 2},
         {"width": 8, "cells": 2, "top": 9, "choose": "highest", "branches": "channels"},
     ],
+    "msp": [{"sizes": [8]}, {"sizes": [16, 40], "steps": 2, "weight": 0.5}],
     "rsp": [
         {"width": 8, "heads": 2, "keys": 4},
         {"width": 8, "heads": 2, "keys": 4, "top": 9, "window": 5, "keep": "all"},

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from nas.architecture import load_architecture
 from nas.cost import Cost, cost
 from nas.errors import PlanError
+from nas.language.decide import decide
 from nas.network import build
 from nas.plan import Planner
+from nas.space import load_space
 from search_spaces.blocks.multi_kernel_pool import MultiKernelConv, MultiKernelPool
 
 HEAD = "decoder.semantic.head.hybrid_decoder"
@@ -92,6 +94,11 @@ def test_the_decoder_reads_what_the_depthwise_convolutions_give() -> None:
     assert steps[f"{HEAD}.s8.fuse.fuse"].leaf.inputs == ((128, 128, 256), (192, 128, 256))
     assert steps[f"{HEAD}.s4.fine.conv"].leaf.inputs == ((64, 256, 512),)
     assert steps[CONTEXT].leaf.inputs == ((448, 64, 128),)
+
+
+@pytest.mark.parametrize("name", ["mosaic", "mosaic_paper"])
+def test_the_mobile_space_holds_it(name: str) -> None:
+    assert decide(load_space("mobile"), load_architecture(name).with_input((3, 512, 1024)))
 
 
 def encoder(output_stride: int, tap: str = "output") -> dict[str, Any]:

@@ -15,7 +15,13 @@ from nas.language.cover import cover
 from nas.resolve import resolve
 from nas.space import load_space, spaces
 
-SIZES = {"tiny": (64, 128), "real_time": (64, 128), "auto_deeplab": (48, 64), "eseg": (64, 128)}
+SIZES = {
+    "tiny": (64, 128),
+    "real_time": (64, 128),
+    "auto_deeplab": (48, 64),
+    "eseg": (64, 128),
+    "mobile": (64, 128),
+}
 
 
 def test_every_published_space_is_tested_here() -> None:
