@@ -51,7 +51,7 @@ class Supernet(nn.Module):
         priced: Plan | None = None,
     ) -> None:
         super().__init__()
-        asked = tuple(asked)
+        self.asked = asked = tuple(asked)
         self.network = RelaxedNetwork(plan)
         self.mixing, self.plan, self.priced = mixing, plan, priced or plan
         self.prices = {**PRICES, **(prices or {})}

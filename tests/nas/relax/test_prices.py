@@ -42,13 +42,13 @@ def test_at_a_one_hot_it_is_the_additive_form(name: str, profiled: bool) -> None
             plan = planner.plan(architecture)
         except PlanError:  # nothing but zeros on the way to the logits
             continue
-        if any(step.leaf.fields.get("missing") for step in plan.steps()[0]):
-            continue
+        filled = any(step.leaf.fields.get("missing") for step in plan.steps()[0])
         weights, by = one_hot(case.asked, decisions), predictor(profiled=profiled)
         found = expected_latency(case.plan, weights, by)
-        assert found.item() == pytest.approx(by.predict(plan).additive_ms, rel=1e-12)
+        within = 1e-5 if filled else 1e-12  # zeros stand in for inputs, and take time of their own
+        assert found.item() == pytest.approx(by.predict(plan).additive_ms, rel=within)
         compared += 1
-    assert compared >= 5
+    assert compared >= 8
 
 
 def test_its_gradient_is_finite_differences() -> None:
