@@ -3,6 +3,7 @@
 from search_spaces.blocks import (
     activate,
     attention,
+    attention_fusion,
     auto_deeplab,
     average_pool,
     calibrate,
@@ -40,6 +41,7 @@ from search_spaces.blocks import (
 __all__ = [
     "activate",
     "attention",
+    "attention_fusion",
     "auto_deeplab",
     "average_pool",
     "calibrate",

@@ -29,6 +29,7 @@ def resnet(
     stem: Literal["7x7", "deep", "wide"] = "7x7",
     width: Multiplier = 1,
     multi_grid: Sequence[Positive] = (1,),
+    pool: bool = True,
 ) -> dict[str, Feature]:
     """Return s4, s8, ... up to the output stride; taps "stem" (stride 2) and "stage1" to "stage4".
 
@@ -36,13 +37,15 @@ def resnet(
     block of such a stage keeps the dilation before it (torchvision, mmsegmentation). `multi_grid` multiplies the
     last stage's dilation block by block, starting over if it is shorter than the stage (DeepLabv3, section 3.2);
     (1,) leaves it out. The stem `deep` is three 3x3 convolutions (half, half, whole width) for the 7x7 one, `wide` the
-    same with twice that (64, 64, 128; PSPNet's and SFNet's code).
+    same with twice that (64, 64, 128; PSPNet's and SFNet's code). Without `pool`, the max pooling behind the stem,
+    every stage is at half its stride: s2 to s16 (S2-FPN's ResNet-34M).
     """
     block, counts = DEPTHS[depth]
     base = max(2, round(64 * width))
     x = _stem(net, image, stem, base)
     taps = {"stem": x}
-    x = net.add("pool", {"max_pool": {}}, x, stride=2)
+    if pool:
+        x = net.add("pool", {"max_pool": {}}, x, stride=2)
     dilation = 1
     for number, count in enumerate(counts, start=1):
         stride = 2 if number > 1 and x.stride < output_stride else 1

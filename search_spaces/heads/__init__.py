@@ -10,6 +10,7 @@ from search_spaces.heads import (
     hybrid_decoder,
     merge,
     mlp,
+    pointwise,
     semantic_fpn,
     upernet,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "hybrid_decoder",
     "merge",
     "mlp",
+    "pointwise",
     "semantic_fpn",
     "upernet",
 ]

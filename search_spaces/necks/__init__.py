@@ -1,6 +1,7 @@
 """Necks: fuse a pyramid, and build it upward to the level `top` (P5 is stride 32, P9 stride 512)."""
 
 from search_spaces.necks import (
+    attention_pyramid,
     bifpn,
     deep_sum,
     dual_flow,
@@ -13,6 +14,7 @@ from search_spaces.necks import (
 )
 
 __all__ = [
+    "attention_pyramid",
     "bifpn",
     "deep_sum",
     "dual_flow",

@@ -19,7 +19,7 @@ CHANNELS = 6
 PLACES: dict[str, tuple[int, ...]] = {"width": (10,), "stride": (1, 2), "classes": (5,)}
 SLOTS = ("encoder", "context", "neck", "head", "cell")
 SURROUNDING = {"network": "the root", "semantic": "the decoder", "zero": "no connection at all"}
-WIDTHS = {"width", "stem", "low_level", "filters"}
+WIDTHS = {"width", "widest", "stem", "low_level", "filters"}
 TAPS = {"trellis": "s4"}
 """Where the auxiliary head of a small network reads, by encoder; others have a tap `stage3`."""
 
@@ -102,6 +102,7 @@ LEAVES: dict[str, list[Example]] = {
     "rectangular_attention": [Example(), Example({"band": 5, "square": 5})],
     "calibrate": [Example(), Example(inputs=((CHANNELS, 1), (CHANNELS, 4)))],
     "pool_to": [Example(inputs=((CHANNELS, 2), (3, 1)), place={"to": (4, 16)})],
+    "attention_fusion": [Example({"reduction": 2}, ((CHANNELS, 1),) * 3)],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "multi_kernel_pool": [
         Example({"bins": [1, 2, 3]}),
