@@ -20,6 +20,7 @@ from nas.problem import Limits
 from nas.units import show_cost
 
 Size = Callable[[Drawn], float]
+Change = Callable[[Drawn, str, int], Drawn | None]
 KICKS = 12
 """Times that the smallest is changed at random and made small again, after the last time that this helped."""
 KICK = (0.1, 0.2, 0.4)
@@ -43,28 +44,38 @@ class Descent:
 
     def settle(self, start: Drawn, among: Callable[[str], bool] = lambda _: True) -> Drawn:
         """Change one decision after another for the better until none helps; only paths that `among` lets through."""
+        return self._settled(start, among, self._changed)
+
+    def _settled(self, start: Drawn, among: Callable[[str], bool], change: Change) -> Drawn:
         best, before = start, None
         while best is not before:
             before = best
             for path in filter(among, list(best.decisions)):
-                best = best if self.is_done(best) else self._best_at(best, path)
+                best = best if self.is_done(best) else self._best_at(best, path, change)
         return best
 
-    def _best_at(self, drawn: Drawn, path: str) -> Drawn:
+    def _best_at(self, drawn: Drawn, path: str, change: Change) -> Drawn:
         """Return the best architecture with another option at `path`, or `drawn` where none is better."""
         decision = drawn.decisions.get(path)
         if decision is None:
             return drawn
         others = (i for i in range(len(decision.options)) if i != decision.taken)
-        changed = (self._changed(drawn, path, i) for i in others)
+        changed = (change(drawn, path, i) for i in others)
         return min([drawn, *filter(None, changed)], key=self.size)
 
     def _changed(self, drawn: Drawn, path: str, index: int) -> Drawn | None:
-        """Return `drawn` with another option, what that opens decided for the least; None where it does not fit."""
-        flipped = self.drawer.flipped(drawn, path, index, first)
+        """Return `drawn` with another option, what that opens decided for the least; None where it does not fit.
+
+        What is opened in turn while that is decided takes its first option: a walk opens all that comes after a move,
+        and to decide each of these for the least would take a time exponential in its length.
+        """
+        flipped = self._flipped(drawn, path, index)
         if flipped is None or flipped.decisions.keys() <= drawn.decisions.keys():
             return flipped
-        return self.settle(flipped, lambda p: p not in drawn.decisions)
+        return self._settled(flipped, lambda p: p not in drawn.decisions, self._flipped)
+
+    def _flipped(self, drawn: Drawn, path: str, index: int) -> Drawn | None:
+        return self.drawer.flipped(drawn, path, index, first)
 
 
 def least(
