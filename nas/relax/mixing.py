@@ -36,7 +36,8 @@ class Mixing:
     softmax, 5 to 0.5 for sampled paths. `entropy` are the first and last of weights, linear over the epochs in which
     the architecture learns, of the sum of the questions' entropies (nats) in its loss. `skip_dropout` is how often a
     skip is left out of a step at first, falling linearly to 0 in the last epoch. `edges`: the sources of a pick have
-    weights that are learned, and sum to 1.
+    weights that are learned, and sum to 1. Of the channels of an edge 1 / `partial` go through its operations (see
+    `nas.relax.partial`, which plans it).
 
     Costs go by name ("macs", "params", and what the supernet is given prices for): `targets` are expected costs to end
     at, `limits` expected costs not to pass, `weights` what a cost's logarithm counts in the loss: see
@@ -53,6 +54,7 @@ class Mixing:
     entropy: Pair = (0.0, 0.0)
     skip_dropout: float = 0.0
     edges: bool = False
+    partial: int = 1
     targets: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -119,6 +121,8 @@ def _checked(name: str, value: Any) -> Any:
         return _one_of(name, value, (1, 2))
     if name == "edges":
         return _one_of(name, value, (True, False))
+    if name == "partial":
+        return _whole(name, value)
     if name in COSTS:
         return _costs(name, value)
     if name in {"temperature", "entropy"}:
@@ -131,6 +135,12 @@ def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
         if value == one and type(value) is type(one):
             return one
     raise RecipeError(f"mixing: {name}: got {value!r}; {suggest(value, known)}")
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RecipeError(f"mixing: {name}: expected a whole number from 1, got {value!r}")
+    return value
 
 
 def _costs(name: str, value: Any) -> dict[str, float]:

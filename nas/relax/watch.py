@@ -81,8 +81,8 @@ def skip_share(
 def collapsed(rows: Sequence[Row], *, share: float = SHARE, patience: int = PATIENCE) -> str:
     """Return why to stop, "" if there is no reason to: too many skips in each of the last `patience` epochs.
 
-    Rows in which the architecture did not learn do not count. DARTS+ and P-DARTS hold skips to a fixed number, typically
-    two (Chu et al. 2021, section 1, on both); of a cell with eight operations that is a share of 0.25, and patience 1.
+    Rows in which the architecture did not learn do not count. DARTS+ and P-DARTS hold skips to a number, typically
+    two (Chu et al. 2021, section 1, on both): of a cell with eight operations that is a share of 0.25, and patience 1.
     """
     learned = [r for r in rows if r["gradient"] is not None]
     last = learned[-patience:]

@@ -22,6 +22,9 @@ HEAD = "{head: {fcn: {width: 8}}}"
 CELLS = """[{width: 8, blocks: [{choice: {mbconv: {kernel: {use: k}, expand: {choice: [1, 2]}}, basic: {}}}]},
   {width: 12, blocks: [{choice: {mbconv: {kernel: {use: k}}, conv: {}}}, {separable: {}}]},
   {width: 8, blocks: [{conv: {kernel: {choice: [1, 3, 5]}}}]}]"""
+BLOCKS = """[{width: 8, blocks: [{conv: {}}]},
+  {width: 8, blocks: [{conv: {}}, {choice: {mbconv: {expand: {choice: [1, 2]}}, basic: {}, separable: {}}}]},
+  {width: 12, blocks: [{conv: {}}, {conv: {kernel: {choice: [1, 3]}}}]}]"""
 CELL = """
       repeat: 2
       of:
@@ -54,6 +57,7 @@ NECKS = """{choice: {fpn: {top: {choice: [4, 5]}, width: 8},
   bifpn: {top: {choice: [4, 5]}, width: 8, repeats: {choice: [1, 2]}}}}"""
 TEXTS = {
     "cells": text(HEAD, CELLS, "let: {k: {choice: [3, 5]}}"),
+    "blocks": text(HEAD, BLOCKS),
     "context": text(
         "{context: {choice: {none: {}, aspp: {width: 8, rates: {choice: [[1, 2], [2, 3]]}}}}, "
         "neck: {fpn: {top: 4, width: 8}}, head: {merge: {width: 8}}}"
