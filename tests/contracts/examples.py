@@ -103,6 +103,11 @@ LEAVES: dict[str, list[Example]] = {
     "calibrate": [Example(), Example(inputs=((CHANNELS, 1), (CHANNELS, 4)))],
     "pool_to": [Example(inputs=((CHANNELS, 2), (3, 1)), place={"to": (4, 16)})],
     "attention_fusion": [Example({"reduction": 2}, ((CHANNELS, 1),) * 3)],
+    "max_gate": [Example(), Example({}, ((CHANNELS, 1), (CHANNELS, 2)))],
+    "relative_sample": [
+        Example(inputs=((CHANNELS, 4), (3, 1)), place={"to": (1, 2, 8)}),
+        Example({"frequencies": 0}, ((CHANNELS, 4), (3, 1)), {"to": (2,)}),
+    ],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "multi_kernel_pool": [
         Example({"bins": [1, 2, 3]}),
@@ -135,6 +140,17 @@ CELL = [
         {"source": "prev", "op": {"skip": {}}},
         {"source": "item0", "op": {"pool": {"take": "average"}}},
     ],
+]
+MERGING = [
+    {
+        "stride": 16,
+        "inputs": [{"source": "s8", "op": "sum"}, {"source": "s32", "op": "attention"}],
+    },
+    {
+        "stride": 32,
+        "inputs": [{"source": "s16", "op": "attention"}, {"source": "item0", "op": "attention"}],
+    },
+    {"stride": 8, "inputs": [{"source": "item0", "op": "sum"}, {"source": "item1", "op": "sum"}]},
 ]
 EMPTY = [{"source": "prev", "op": {"zero": {}}}, {"source": "prev2", "op": {"zero": {}}}]
 COMPOSITES: dict[str, list[dict[str, Any]]] = {
@@ -231,6 +247,17 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "multi_kernel": [{"width": 8}, {"width": 12, "bins": [2, 3], "kernels": [3, 5, 7]}],
     "fpn": [{"width": 8, "top": 5}, {"width": 8, "top": 9}],
     "bifpn": [{"width": 8, "top": 5, "repeats": 1}, {"width": 8, "top": 9, "repeats": 2}],
+    "merging": [
+        {"width": 8, "cells": MERGING, "top": 5, "repeats": 1},
+        {
+            "width": 8,
+            "cells": MERGING,
+            "finest": 4,
+            "top": 9,
+            "repeats": 2,
+            "op": {"separable": {}},
+        },
+    ],
     "panet": [{"width": 8}, {"width": 8, "top": 9, "norm": True}],
     "attention_pyramid": [{"width": 8, "widest": 16}, {"width": 4, "widest": 8, "top": 9}],
     "feature_fusion": [{"width": 8}, {"width": 8, "finest": 4}],
@@ -260,6 +287,10 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "fused_levels": [{"width": 8}, {"width": 8, "finest": 8, "kernel": 1}],
     "hybrid_decoder": [{"width": 8}, {"width": 8, "middle_join": "sum", "finest_join": "concat"}],
     "merge": [{"width": 8}, {"width": 8, "finest": 8, "convs": 2}],
+    "implicit": [
+        {"width": 8, "hidden": [8, 6]},
+        {"width": 8, "hidden": [8], "frequencies": 2, "query": 8, "laterals": "finer"},
+    ],
     "mlp": [{"width": 8}, {"width": 8, "finest": 8}],
     "upernet": [{"width": 8}, {"width": 8, "finest": 8, "bins": [1, 3]}],
     "hamburger": [{"width": 8, "rank": 4}, {"width": 8, "finest": 4, "rank": 4, "train_steps": 1}],

@@ -21,6 +21,7 @@ SIZES = {
     "auto_deeplab": (48, 64),
     "eseg": (64, 128),
     "mobile": (64, 128),
+    "nas_fpn": (64, 128),
 }
 
 
