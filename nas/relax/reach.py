@@ -53,16 +53,16 @@ def _kept(choose: Choose) -> Choose:
     """Return a chooser that never takes `zero` where there is another option."""
 
     def chosen(path: str, options: Sequence[Any]) -> int:
-        left = [i for i, option in enumerate(options) if not _is_nothing(option)] or [0]
+        left = [i for i, option in enumerate(options) if not is_nothing(option)] or [0]
         return left[choose(path, [options[i] for i in left])]
 
     return chosen
 
 
 def _has_nothing(drawn: Drawn) -> bool:
-    return any(_is_nothing(d.options[d.taken]) for d in drawn.decisions.values())
+    return any(is_nothing(d.options[d.taken]) for d in drawn.decisions.values())
 
 
-def _is_nothing(label: Any) -> bool:
+def is_nothing(label: Any) -> bool:
     """Return whether a label is of the kind `zero`: its name, or a mapping of it as text."""
     return str(label).lstrip("{").partition(":")[0] == NOTHING

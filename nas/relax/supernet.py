@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nas.errors import TrainingError
 from nas.parts import Plan
 from nas.relax.gates import Question
+from nas.relax.likely import Likely
 from nas.relax.mixing import Mixing
 from nas.relax.network import RelaxedNetwork, Weights
 from nas.relax.penalty import Penalty
@@ -49,6 +50,7 @@ class Supernet(nn.Module):
         *,
         prices: Prices | None = None,
         priced: Plan | None = None,
+        likely: Likely | None = None,
     ) -> None:
         super().__init__()
         self.asked = asked = tuple(asked)
@@ -56,6 +58,7 @@ class Supernet(nn.Module):
         self.mixing, self.plan, self.priced = mixing, plan, priced or plan
         self.prices = {**PRICES, **(prices or {})}
         self.penalty = Penalty(mixing, self.prices)
+        self._likely = likely
         architecture = ArchitectureParameters(asked, seed, edges=mixing.edges)
         # in a tuple: no submodule, so that the weights' optimiser leaves it alone
         self._held = (architecture,)
@@ -231,12 +234,13 @@ class Supernet(nn.Module):
     def expected_costs(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Return expected costs by name, all that have prices by default, at the present probabilities.
 
-        All sources of a pick count, as while searching: a decoded architecture has the strongest only, and is cheaper.
+        They are those of what decoding would keep where the supernet was given `likely`; without it all sources of a
+        pick count, as while searching.
         """
-        weights: Weights = {
-            **self.architecture.softmax(self._softness),
-            **self.architecture.every,
-        }
+        softmax = self.architecture.softmax(self._softness)
+        weights: Weights = {**softmax, **self.architecture.every}
+        if self._likely is not None:
+            weights = self._likely(softmax)
         prices = {name: self.prices[name] for name in (self.prices if names is None else names)}
         return expected_costs(self.priced, weights, prices)
 
