@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from nas.fields import Odd, Place, Positive, Share
 from nas.registry import kind
 
-Act = Literal["relu", "hard_swish", "silu", "gelu", "none"]
+Act = Literal["relu", "relu6", "hard_swish", "silu", "gelu", "none"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "hard_swish": nn.Hardswish,
     "silu": nn.SiLU,
     "gelu": nn.GELU,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nas.fields import Odd, Positive
 from nas.plan import Feature, Net
@@ -28,11 +28,29 @@ def aspp(
     x = features[-1]
     if len(set(rates)) != len(rates):
         raise ValueError(f"aspp: rates must differ, got {list(rates)}")
+    dilated = dict.fromkeys(rates, x)
+    y = branched(
+        net, x, dilated, width, separable=separable, image_pool=image_pool, projection=projection
+    )
+    return [*features[:-1], y]
+
+
+def branched(
+    net: Net,
+    x: Feature,
+    dilated: Mapping[int, Feature],
+    width: int,
+    *,
+    separable: bool,
+    image_pool: bool,
+    projection: int = 1,
+) -> Feature:
+    """Return the branches of x, fused; those of a dilation rate may read a feature of their own."""
     branches = {"point": net.add("point", {"conv": {"kernel": 1}}, x, width=width)}
-    for rate in rates:
+    for rate, source in dilated.items():
         branch = {"separable" if separable else "conv": {"dilation": rate}}
-        branches[f"rate{rate}"] = net.add(f"rate{rate}", branch, x, width=width)
+        branches[f"rate{rate}"] = net.add(f"rate{rate}", branch, source, width=width)
     if image_pool:
         branches["image"] = net.add("image", {"pooled_conv": {}}, x, width=width)
-    y = net.add("project", {"fuse": {"kernel": projection}}, branches, width=width)
-    return [*features[:-1], y]
+    fused: Feature = net.add("project", {"fuse": {"kernel": projection}}, branches, width=width)
+    return fused

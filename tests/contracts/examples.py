@@ -108,6 +108,7 @@ LEAVES: dict[str, list[Example]] = {
         Example(inputs=((CHANNELS, 4), (3, 1)), place={"to": (1, 2, 8)}),
         Example({"frequencies": 0}, ((CHANNELS, 4), (3, 1)), {"to": (2,)}),
     ],
+    "lateral_inhibition": [Example(), Example({"zone": 5, "sigma": 2, "rate": 2})],
     "activate": [Example(), Example({"act": "silu", "norm": True})],
     "multi_kernel_pool": [
         Example({"bins": [1, 2, 3]}),
@@ -240,6 +241,7 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
         {"width": 8, "repeats": 2},
         {"width": 8, "repeats": 1, "finest": 4, "band": 5, "square": 5, "mlp": 1},
     ],
+    "li_aspp": [{"width": 8}, {"width": 8, "rates": [2], "separable": False, "zone": 5}],
     "dappm": [
         {"width": 8, "output": 12},
         {"width": 8, "output": 12, "strides": [2], "image_pool": False},
