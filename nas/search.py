@@ -28,7 +28,7 @@ from nas.problem import Budget, parse_budget
 from nas.progress import Progress, closing_lines, make_progress
 from nas.recipe import Recipe
 from nas.record import Record
-from nas.run import Run, Settings
+from nas.run import LATENCY, Run, Settings
 from nas.space import Space, load_space
 
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def _begin(
         assert asked.space is not None
         if check:
             found = _preflight(space, settings, cache, executor, counter=counter, show=show)
+            if table is not None:
+                table.save(cache / LATENCY)
             settings = _scheduled(
                 settings, asked.space.text, found.trial_seconds, cache, executor, show=show
             )

@@ -135,6 +135,7 @@ class _Loop:
         self.task, self.recipe, self.device, self.layout = task, recipe, device, layout
         self.per_epoch, self.steps = steps_per_epoch, steps_per_epoch * recipe.epochs
         self.optimizer = make_optimizer(network, recipe)
+        self.learned = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.ema = Ema(network, recipe.ema) if recipe.ema else None
         self.bf16 = uses_bf16(recipe, device)
         self.losses: list[float] = []
@@ -183,7 +184,7 @@ class _Loop:
         """Clip the gradients' common norm; return what it was (0 if the recipe does not clip)."""
         if not self.recipe.clip:
             return torch.zeros((), device=self.device)
-        return nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        return nn.utils.clip_grad_norm_(self.learned, self.recipe.clip)
 
     def check(self, last: int) -> None:
         """Read the pending losses, the last of step `last`; raises TrainingError if not finite."""

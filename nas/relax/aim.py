@@ -7,8 +7,9 @@ another is changed: always the one that loses the least probability for what it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from nas.draws import Drawer, Drawn
@@ -19,8 +20,12 @@ NEAR = 0.02
 """Share of a target by which a cost may be off."""
 CHANGES = 60
 """Decisions that are changed at most."""
+PAIRS = 3000
+"""Pairs of changes that are looked at where no single one brings it nearer."""
 SURE = 1e-9
 """Probability below which options are alike."""
+
+Choose = Callable[[str, Sequence[Any]], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +45,39 @@ class Aim:
 def aimed(drawer: Drawer, probabilities: Probabilities, aim: Aim) -> dict[str, int]:
     """Return the decisions of the architecture that probabilities point to, moved until it is on its aim.
 
-    Where no single change brings it nearer, it stays as near as it is.
+    Where no change brings it nearer, alone or with another, it stays as near as it is.
     """
     decide = decoder(drawer.space, probabilities)
     best = drawer.draw({}, decide)
     if best is None:
         return {}
     for _ in range(CHANGES):
-        off = aim.off(best)
-        if off == 0.0:
+        if aim.off(best) == 0.0:
             break
-        nearer = [d for d in _changed(drawer, best, decide) if aim.off(d) < off]
-        if not nearer:
+        ones = list(_changed(drawer, best, decide))
+        found = _cheapest(ones, best, aim, probabilities)
+        if found is None:
+            pairs = (two for one in ones for two in _changed(drawer, one, decide))
+            found = _cheapest(islice(pairs, PAIRS), best, aim, probabilities)
+        if found is None:
             break
-        lost = _chance(best, probabilities)
-        best = min(
-            nearer,
-            key=lambda d: (lost - _chance(d, probabilities) + SURE) / (off - aim.off(d)),
-        )
+        best = found
     return best.taken
 
 
-def _changed(
-    drawer: Drawer, drawn: Drawn, decide: Callable[[str, Sequence[Any]], int]
-) -> Iterator[Drawn]:
+def _cheapest(
+    changed: Iterable[Drawn], best: Drawn, aim: Aim, probabilities: Probabilities
+) -> Drawn | None:
+    """Return what is nearer to the aim than `best` for the least probability; None where nothing is."""
+    off, chance = aim.off(best), _chance(best, probabilities)
+    nearer = [(d, aim.off(d)) for d in changed]
+    prices = [
+        ((chance - _chance(d, probabilities) + SURE) / (off - o), d) for d, o in nearer if o < off
+    ]
+    return min(prices, key=lambda pair: pair[0])[1] if prices else None
+
+
+def _changed(drawer: Drawer, drawn: Drawn, decide: Choose) -> Iterator[Drawn]:
     """Yield all architectures with one decision changed, what that opens decided by the probabilities."""
     for path, decision in drawn.decisions.items():
         for i in range(len(decision.options)):

@@ -13,7 +13,7 @@ from nas.executors import Executor
 from nas.preflight import failure, run
 from nas.problem import show_seconds
 from nas.relax.schedule import EPOCHS, Schedule, Snapshot
-from nas.run import Settings
+from nas.run import LATENCY, Settings
 from nas.strategies.differentiable import job
 from nas.units import show_count
 
@@ -37,7 +37,8 @@ def fitted_schedule(
     """
     say("planning the supernet, and taking a few of its steps")
     schedule = Schedule.of(settings.supernet)
-    probe = job(settings, space, Snapshot(0, 0), cache=cache)
+    table = None if settings.target is None else cache / LATENCY
+    probe = job(settings, space, Snapshot(0, 0), cache=cache, latency_table=table)
     result = run(executor, probe)
     if result.state != "complete":
         raise failure(result)

@@ -40,7 +40,11 @@ class Guide:
             return None
         text = self.run.space_file.read_text(encoding="utf-8")
         folder = (self.run.folder / SUPERNET).resolve()
-        return job(self.run.settings, text, snapshot, cache=self.run.cache, folder=folder)
+        settings = self.run.settings
+        table = None if settings.target is None else self.run.latency_table
+        return job(
+            settings, text, snapshot, cache=self.run.cache, folder=folder, latency_table=table
+        )
 
     def take(self, metrics: Mapping[str, Any]) -> None:
         """Take in the result of a job."""
@@ -73,6 +77,7 @@ def job(
     *,
     cache: Path,
     folder: Path | None = None,
+    latency_table: Path | None = None,
 ) -> Job:
     """Return the job that trains a supernet up to a snapshot; `space` is the text of the whole space."""
     given = {
@@ -81,6 +86,7 @@ def job(
         "schedule": dict(settings.supernet),
         "branch": snapshot.branch,
         "epoch": snapshot.epoch,
+        "latency_table": None if latency_table is None else str(latency_table.resolve()),
     }
     return Job.of(
         settings,
