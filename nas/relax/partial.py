@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from nas.errors import PlanError
 from nas.fields import Place
-from nas.parts import Feature
+from nas.language.tree import Template
+from nas.parts import Feature, Plan
 from nas.registry import kind
-from nas.relax.planner import LABEL, RelaxedNet, RelaxedPlanner
+from nas.relax.planner import LABEL, RelaxedNet, RelaxedPlanner, opened
 from nas.relax.ways import Way
 
 RANGE, INTERLEAVE = "channel_range", "interleave"
@@ -93,6 +94,11 @@ class PartialNet(RelaxedNet):
 
 
 PartialPlanner.net = PartialNet
+
+
+def narrowed(space: Template, plan: Plan, share: int) -> Plan:
+    """Return a space's relaxed plan with partial channels for the size of `plan`; for a share of 1 that plan itself."""
+    return plan if share == 1 else PartialPlanner(plan.size, share).plan(opened(space))
 
 
 def _is_edge(inputs: Any, places: Sequence[Any], share: int) -> bool:

@@ -31,6 +31,7 @@ from nas.relax.aim import Aim, aimed
 from nas.relax.likely import likely
 from nas.relax.mixable import Relaxed
 from nas.relax.one_hot_score import one_hot_score
+from nas.relax.partial import narrowed
 from nas.relax.prices import Prices, latency
 from nas.relax.room import check_room, free_bytes, room
 from nas.relax.schedule import Schedule, Snapshot
@@ -77,12 +78,14 @@ class Training:
         """The network with its architecture parameters, as they are at the start."""
         with torch.random.fork_rng():
             torch.manual_seed(self.job.seed)
+            mixing = self.schedule.branches[self.snapshot.branch]
             return Supernet(
-                self.relaxed.plan,
+                narrowed(self.relaxed.space, self.relaxed.plan, mixing.partial),
                 self.relaxed.asked.values(),
-                self.schedule.branches[self.snapshot.branch],
+                mixing,
                 self.job.seed,
                 prices=self.prices,
+                priced=self.relaxed.plan,
                 likely=likely(self.relaxed.space),
             )
 

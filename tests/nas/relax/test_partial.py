@@ -11,7 +11,7 @@ from nas.errors import PlanError
 from nas.relax.expected import expected
 from nas.relax.mixing import Mixing
 from nas.relax.network import RelaxedNetwork
-from nas.relax.partial import ChannelRange, Interleave, PartialPlanner
+from nas.relax.partial import ChannelRange, Interleave, PartialPlanner, narrowed
 from nas.relax.planner import RelaxedPlanner, opened
 from nas.relax.supernet import Supernet
 from nas.relax.weights import ArchitectureParameters, one_hot
@@ -40,6 +40,8 @@ def test_channels_are_dealt_out() -> None:
 def test_a_whole_share_is_the_plan_without() -> None:
     case = relaxed("trellis")
     assert partly("trellis", 1).plan.digest == case.plan.digest
+    assert narrowed(case.space, case.plan, 1) is case.plan
+    assert narrowed(case.space, case.plan, 2).digest == partly("trellis", 2).plan.digest
 
 
 @pytest.mark.parametrize("name", ["blocks", "trellis"])
