@@ -18,26 +18,37 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     """Sample x (N, C, h, w) bilinearly at every pixel of flow's map, moved by flow (N, 2, H, W): right, then down.
 
     A flow of 2 is one pixel of the result. Without flow it is bilinear resizing (align_corners=False), and beyond the
-    border the border's value holds; the official code has align_corners=True, and zeros there. The grid is fp32: half
-    precision is off by whole pixels on a map of 1,000.
+    border the border's value holds; the official code has align_corners=True, and zeros there.
+    """
+    return sampled(x, moved_grid(flow))
+
+
+def moved_grid(flow: Tensor) -> Tensor:
+    """Return where the pixels of a map lie, -1 to 1, moved by flow (..., 2, H, W): (..., H, W, 2), right, then down.
+
+    The grid is fp32: half precision is off by whole pixels on a map of 1,000.
     """
     height, width = flow.shape[-2:]
-    rows = (2 * torch.arange(height, device=x.device, dtype=torch.float32) + 1) / height - 1
-    columns = (2 * torch.arange(width, device=x.device, dtype=torch.float32) + 1) / width - 1
+    rows = (2 * torch.arange(height, device=flow.device, dtype=torch.float32) + 1) / height - 1
+    columns = (2 * torch.arange(width, device=flow.device, dtype=torch.float32) + 1) / width - 1
     moved = flow.float()
-    across = columns + moved[:, 0] / width
-    down = rows.unsqueeze(1) + moved[:, 1] / height
-    grid = torch.stack((across, down), dim=-1)
+    across = columns + moved[..., 0, :, :] / width
+    down = rows.unsqueeze(1) + moved[..., 1, :, :] / height
+    return torch.stack((across, down), dim=-1)
+
+
+def sampled(x: Tensor, grid: Tensor) -> Tensor:
+    """Return x (N, C, h, w) bilinearly at the places of a grid (N, H, W, 2)."""
     y = F.grid_sample(x.float(), grid, "bilinear", "border", align_corners=False)
     return y.to(x.dtype)
 
 
 class FromBoth(nn.Module):
-    """A convolution, without bias, of the concatenation of two features: one weight for each."""
+    """A convolution of the concatenation of two features: one weight for each."""
 
-    def __init__(self, channels: int, width: int, kernel: int) -> None:
+    def __init__(self, channels: int, width: int, kernel: int, *, bias: bool = False) -> None:
         super().__init__()
-        self.low = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
+        self.low = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=bias)
         self.high = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nas.fields import Odd, Positive
 from nas.plan import Feature, Net
 from nas.registry import kind
@@ -19,14 +21,28 @@ def flow_alignment(
     Section 3.3; laterals are 1x1 with batch norm and ReLU. The coarsest level is the context's, at `width` or projected
     to it. `kernel` is that of the convolution that makes the flow.
     """
+    spec = {"flow_align": {"kernel": kernel}}
+    return from_the_top(
+        net, features, top, width, gather=lambda name, side, f: [net.add(name, spec, side, f)]
+    )
+
+
+def from_the_top(
+    net: Net,
+    features: list[Feature],
+    top: int,
+    width: int,
+    *,
+    gather: Callable[[str, Feature, Feature], list[Feature]],
+) -> list[Feature]:
+    """From the coarsest level down f = lateral + all of gather(name, lateral, f), and a 3x3 on each level but it."""
     levels = extend(net, features, top, width)
     f = lateral(net, levels[-1], width)
     outputs = [f]
     for level in reversed(levels[:-1]):
         name = f"s{level.stride}"
         side = net.add(f"lateral.{name}", LATERAL, level, width=width)
-        aligned = net.add(f"align.{name}", {"flow_align": {"kernel": kernel}}, side, f)
-        f = net.sum(f"merge.{name}", side, aligned)
+        f = net.sum(f"merge.{name}", side, *gather(f"align.{name}", side, f))
         outputs.append(net.add(f"out.{name}", {"conv": {}}, f, width=width))
     return outputs[::-1]
 

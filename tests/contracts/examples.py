@@ -267,7 +267,8 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
     "dual_sampling": [
         {"width": 8, "cells": 2},
-        {"width": 8, "cells": 2, "top": 9, "choose": "highest", "branches": "channels"},
+        {"width": 8, "cells": 2, "branches": "channels", "choose": "highest"},
+        {"width": 8, "cells": 2, "top": 6, "window": 1},
     ],
     "msp": [{"sizes": [8]}, {"sizes": [16, 40], "steps": 2, "weight": 0.5}],
     "rsp": [
