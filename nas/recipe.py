@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from nas.errors import RecipeError, SpaceError, suggest
 from nas.fields import Positive, Range, Ratio, Share
 from nas.language.document import read_file
+from nas.losses import Loss, Weights, plain_loss, plain_weights, read_loss, read_weights
 
 Size = tuple[Positive, Positive]
+READERS = {"loss": read_loss, "aux_weight": read_weights}
 Scales = tuple[
     Annotated[float, Range(least=0.05, most=20)], Annotated[float, Range(least=0.05, most=20)]
 ]
@@ -25,9 +27,9 @@ class Recipe:
     """A training recipe; raises RecipeError for a value outside its field's range.
 
     `crop` is (height, width) in pixels, None the network's input size. `warmup` is a share of all
-    steps, `ema` the decay per step (0: off), `clip` the largest gradient norm (0: off), `aux_weight`
-    the weight of each auxiliary head's loss, `scale` the range of random scaling, `flip` and
-    `photometric` a probability and a strength.
+    steps, `ema` the decay per step (0: off), `clip` the largest gradient norm (0: off), `loss` a name, or
+    names with fields and weights, `aux_weight` the weight of each auxiliary head's loss, or of each head by name
+    (both: `nas.losses`), `scale` the range of random scaling, `flip` and `photometric` a probability and a strength.
     """
 
     epochs: Positive = 10
@@ -40,12 +42,12 @@ class Recipe:
     schedule: Literal["poly", "cosine"] = "poly"
     power: Ratio = 0.9
     warmup: Share = 0.05
-    loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
+    loss: Loss = "cross_entropy"
     ema: Annotated[float, Range(least=0, most=0.99999)] = 0.0
     clip: Ratio = 5.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
-    aux_weight: Ratio = 0.4
+    aux_weight: Weights = 0.4
     scale: Scales = (0.5, 2.0)
     flip: Share = 0.5
     photometric: Share = 0.3
@@ -72,7 +74,11 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for YAML and JSON, every field written out; `Recipe.of` reads it back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return plain | {
+            "loss": plain_loss(self.loss),
+            "aux_weight": plain_weights(self.aux_weight),
+        }
 
 
 @cache
@@ -107,7 +113,7 @@ def _checked(name: str, value: Any, place: str) -> Any:
             f"{place}: no field of a recipe is called {name!r}; {suggest(name, hints)}"
         )
     try:
-        return _closed(hints[name], value)
+        return READERS[name](value, _closed) if name in READERS else _closed(hints[name], value)
     except ValueError as error:
         raise RecipeError(f"{place}: {name}: {error}") from None
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 
 from nas.cli.command import Size
+from nas.losses import LOSSES
 
 if TYPE_CHECKING:
     from nas.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 PANEL = "Training"
-FIELDS = ("epochs", "batch", "crop", "lr", "optimizer", "precision")
+FIELDS = ("epochs", "batch", "crop", "lr", "optimizer", "loss", "precision")
 
 
 def recipe_options(command: F) -> F:
@@ -25,7 +26,7 @@ def recipe_options(command: F) -> F:
             "--recipe",
             type=click.Path(path_type=Path),
             panel=PANEL,
-            help="YAML file with a recipe's fields.",
+            help="YAML file with a recipe's fields; `aux_weight: {stage3: 0.4}` weighs auxiliary heads.",
         ),
         click.option(
             "--epochs", type=click.IntRange(1), panel=PANEL, help="Epochs of each training."
@@ -40,6 +41,12 @@ def recipe_options(command: F) -> F:
         click.option("--lr", type=float, panel=PANEL, help="Highest learning rate."),
         click.option(
             "--optimizer", type=click.Choice(("adamw", "sgd")), panel=PANEL, help="Optimiser."
+        ),
+        click.option(
+            "--loss",
+            type=click.Choice(tuple(LOSSES)),
+            panel=PANEL,
+            help="Loss; fields and sums in --recipe: `loss: {ohem: {threshold: 0.6}, dice: {weight: 0.5}}`.",
         ),
         click.option(
             "--precision",

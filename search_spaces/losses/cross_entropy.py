@@ -9,6 +9,7 @@ from torch import Tensor
 
 THRESHOLD = 0.7
 LEAST_SHARE = 1 / 16
+SMALLEST = 1e-30  # log of 0 is none
 
 
 def cross_entropy(logits: Tensor, target: Tensor, ignore: int) -> Tensor:
@@ -20,18 +21,25 @@ def cross_entropy(logits: Tensor, target: Tensor, ignore: int) -> Tensor:
     return total / (target != ignore).sum().clamp(min=1)
 
 
-def ohem(logits: Tensor, target: Tensor, ignore: int) -> Tensor:
-    """Return the mean cross entropy over hard pixels: those whose true class has less than 0.7.
+def ohem(
+    logits: Tensor,
+    target: Tensor,
+    ignore: int,
+    *,
+    threshold: float = THRESHOLD,
+    least: float = LEAST_SHARE,
+) -> Tensor:
+    """Return the mean cross entropy over hard pixels: those whose true class has less than `threshold`.
 
-    At least 1/16 of the labelled pixels, the hardest, are taken.
+    At least the share `least` of the labelled pixels, the hardest, is taken.
     Online hard example mining as segmentation codes use it after Shrivastava et al., CVPR 2016.
     """
     losses = F.cross_entropy(
         logits.float(), target, ignore_index=ignore, reduction="none"
     ).flatten()
     valid = (target != ignore).flatten()
-    least = int(valid.sum() * LEAST_SHARE)
-    hard = valid & (losses > -math.log(THRESHOLD))
-    if hard.sum() < least:
-        return losses.topk(least).values.mean()
+    fewest = int(valid.sum() * least)
+    hard = valid & (losses > -math.log(max(threshold, SMALLEST)))
+    if hard.sum() < fewest:
+        return losses.topk(fewest).values.mean()
     return losses[hard].sum() / hard.sum().clamp(min=1)

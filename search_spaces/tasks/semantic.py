@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.errors import DataError
+from nas.losses import terms, weight_of
 from search_spaces.data.colour import normalise
 from search_spaces.data.fit import fit_image, fitted_size
 from search_spaces.data.pictures import read_image
@@ -48,12 +50,25 @@ class Semantic:
     ignore: int = 255
 
     def loss(self, output: Output, target: Tensor, recipe: Recipe) -> Tensor:
-        """Return the recipe's loss of the logits, plus `recipe.aux_weight` times that of each auxiliary head."""
-        of = LOSSES[recipe.loss]
-        total = of(output.logits, target, self.ignore)
-        for logits in output.aux.values():
-            total = total + recipe.aux_weight * of(logits, target, self.ignore)
+        """Return the recipe's loss of the logits, plus that of each auxiliary head times its weight.
+
+        Raises RecipeError where the recipe's weights are by head and one of the network's has none.
+        """
+        total = self._loss(output.logits, target, recipe)
+        for head, logits in output.aux.items():
+            weight = weight_of(recipe.aux_weight, head)
+            total = total + weight * self._loss(logits, target, recipe)
         return total
+
+    def _loss(self, logits: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
+        """Return the weighted sum of the recipe's losses."""
+        return reduce(
+            torch.add,
+            (
+                term.weight * LOSSES[term.name](logits, target, self.ignore, **dict(term.fields))
+                for term in terms(recipe.loss)
+            ),
+        )
 
     def blank(self, batch: int, size: tuple[int, int]) -> Tensor:
         """Return labels (N, H, W), int64, of images without a labelled pixel."""
