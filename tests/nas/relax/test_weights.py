@@ -24,6 +24,7 @@ def parameters(name: str = "trellis", *, edges: bool = False) -> ArchitecturePar
     return found
 
 
+@torch.no_grad()
 def test_a_temperature_makes_probabilities_sharper_and_keeps_their_order() -> None:
     asked = parameters()
     for cold, warm in zip(
@@ -34,6 +35,7 @@ def test_a_temperature_makes_probabilities_sharper_and_keeps_their_order() -> No
         assert float(cold.detach().sum()) == pytest.approx(1)
 
 
+@torch.no_grad()
 def test_entropies_are_minus_p_log_p() -> None:
     asked = parameters()
     for path, p in asked.probabilities(0.5).items():
@@ -68,6 +70,7 @@ def test_the_entropy_falls_with_a_positive_weight_and_rises_with_a_negative(
     assert (total() < before) == (weight > 0)
 
 
+@torch.no_grad()
 def test_learned_sources_sum_to_one_and_what_they_prefer_is_kept() -> None:
     case, asked = relaxed("trellis"), parameters(edges=True)
     picks = [q for q in case.asked.values() if q.kind == "pick"]
@@ -122,6 +125,7 @@ def test_skips_are_told_by_their_kind() -> None:
     assert skips(relaxed("cells").asked.values()) == {}
 
 
+@torch.no_grad()
 def test_skips_are_left_out_as_often_as_asked_and_weigh_the_same_on_average() -> None:
     net = supernet("trellis", skip_dropout=0.3).train()
     plain = net.architecture.softmax()
@@ -134,6 +138,7 @@ def test_skips_are_left_out_as_often_as_asked_and_weigh_the_same_on_average() ->
     assert sum(drawn) / len(drawn) == pytest.approx(float(plain[path][2]), rel=0.06)
 
 
+@torch.no_grad()
 def test_skips_are_all_there_in_evaluation_and_in_the_last_epoch() -> None:
     net = supernet("trellis", skip_dropout=0.9)
     wanted = _numbers(net.architecture.softmax())
