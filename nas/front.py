@@ -41,7 +41,8 @@ class Row:
     """One network on the front; `values` holds its objectives in the search, `epochs` how long it was trained there.
 
     `latency` is predicted, `measured` what it took on the target in the end. `repaired_from` is the trial over a limit
-    that it was made of, if any.
+    that it was made of, if any; `snapshot` says of what a supernet pointed to it, and its score there
+    (`supernet_miou`), which compares with no other score.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Row:
     latency: float | None = None
     measured: OnTarget | None = None
     repaired_from: int | None = None
+    snapshot: Mapping[str, Any] | None = None
     knee: bool = False
     retrained: Retrained | None = None
     confirmed: Confirmed | None = None
@@ -138,6 +140,7 @@ class Front:
         shown += [f">{COSTS[n].title}" for n in self.run.problem.costs]
         shown += [">measured (median)"] if self._is_measured else []
         shown += [">epochs"]
+        shown += [">of the supernet (mIoU there)"] if any(r.snapshot for r in self.rows) else []
         shown += [">retrained"] if any(r.retrained for r in self.rows) else []
         return [*shown, *([">confirmed", "cannot be told from"] if self._is_confirmed else []), ""]
 
@@ -171,6 +174,8 @@ class Front:
             found = row.measured
             cells.append(f"{found.min_ms:.3g} ({found.median_ms:.3g})" if found else "")
         cells.append(str(row.epochs))
+        if any(r.snapshot for r in self.rows):
+            cells.append(_origin(row.snapshot) if row.snapshot else "")
         if any(r.retrained for r in self.rows):
             cells.append(_score(row.retrained.scores) if row.retrained else "")
         if self._is_confirmed:
@@ -206,6 +211,7 @@ def front_of(run: Run, trials: Sequence[TrialRecord]) -> Front:
             latency=t.latency,
             measured=measured.get(t.architecture_id),
             repaired_from=t.repaired_from,
+            snapshot=t.snapshot,
             knee=i == knee,
             retrained=_retrained(run, t.architecture_id),
             confirmed=confirmed.get(t.architecture_id),
@@ -255,6 +261,11 @@ def _retrained(run: Run, architecture_id: str) -> Retrained | None:
         if scores
         else None
     )
+
+
+def _origin(snapshot: Mapping[str, Any]) -> str:
+    """Return when a supernet pointed to a network, and what it scored there."""
+    return f"epoch {snapshot['epoch']} ({snapshot['supernet_miou']:.4f})"
 
 
 def _score(scores: tuple[float, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from nas.problem import Budget, parse_budget
 from nas.progress import Progress, closing_lines, make_progress
 from nas.recipe import Recipe
 from nas.record import Record
-from nas.run import LATENCY, Run, Settings
+from nas.run import LATENCY, SUPERNET, Run, Settings
 from nas.space import Space, load_space
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def _drive(
         driver = Driver(run, record, candidates, executor=executor, progress=show)
         ended = replace(run, ended=driver.search())
         _save_front(ended, driver)
+        _plot_supernet(ended, show)
         show.close()
         if ended.ended != "interrupted":
             latency.measure_front(ended, driver.view.front, show.say)
@@ -240,6 +242,16 @@ def _save_front(run: Run, driver: Driver) -> None:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             save_architecture(Architecture(trial.architecture), file)
+
+
+def _plot_supernet(run: Run, show: Progress) -> None:
+    """Draw what was watched while a supernet's architecture was learned, a picture for each branch."""
+    for file in sorted((run.folder / SUPERNET).glob("branch-*-epochs.json")):
+        from nas.relax.watch_plot import plot_watch
+
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        picture = file.with_name(file.name.replace("-epochs.json", ".png"))
+        show.say(f"watched: {plot_watch([row['watched'] for row in rows], picture)}")
 
 
 def _preflight(

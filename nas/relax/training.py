@@ -192,7 +192,8 @@ class Training:
             held=held,
         )
         rows = self._rows()
-        costs = {name: float(cost) for name, cost in self.supernet.expected_costs().items()}
+        expected = self.supernet.expected_costs()
+        costs = {name: float(cost.detach()) for name, cost in expected.items()}
         return {
             "branch": self.snapshot.branch,
             "epoch": rows[-1]["epoch"],

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optuna.samplers import BaseSampler, RandomSampler
+
 from nas.job import GROUNDWORK, Job
 from nas.record import Record
 from nas.relax.schedule import Schedule, Snapshot
 from nas.run import SUPERNET, Run, Settings
-from nas.strategies.random import sampler
 
-__all__ = ["Guide", "job", "sampler"]
+
+def sampler(seed: int) -> BaseSampler:
+    """Return a sampler for what no snapshot made: all that a snapshot points to is given, and nothing is drawn."""
+    return RandomSampler(seed=seed)
 
 
 @dataclass
