@@ -32,8 +32,8 @@ from nas.space import load_space, spaces
 SIZE = (64, 64)
 UNCOUNTED = {
     "aten._to_copy", "aten._unsafe_view", "aten.arange", "aten.cat", "aten.clone", "aten.constant_pad_nd", "aten.empty",
-    "aten.expand", "aten.permute", "aten.select", "aten.slice", "aten.stack", "aten.t", "aten.transpose",
-    "aten.unsqueeze", "aten.view", "aten.zeros_like",
+    "aten.expand", "aten.permute", "aten.select", "aten.slice", "aten.split_with_sizes", "aten.stack", "aten.t",
+    "aten.transpose", "aten.unsqueeze", "aten.view", "aten.zeros_like",
     "aten.add", "aten.bitwise_and", "aten.div", "aten.floor_divide", "aten.ge", "aten.lt", "aten.mul", "aten.rsub",
     "aten.sub",
     "aten.amax", "aten.avg_pool2d", "aten.grid_sampler_2d", "aten.mean", "aten.sum", "aten.max_pool2d_with_indices",
