@@ -5,28 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas.network import Output, child
 from nas.parts import Plan, Step
+from nas.relax.batching import Batcher, Chosen, Program
 from nas.relax.gates import MIX, Gate, takes_what_is_there
-
-Weights = Mapping[str, Sequence[float | Tensor]]
-"""The weight of every option of every question. What is the number 0 (no tensor) is not run at all."""
+from nas.relax.runs import Weights as Weights  # noqa: PLC0414 (for those who hold a network)
 
 LABELS = re.compile(r"\|[^.]*")
-
-
-class Chosen(NamedTuple):
-    """A step that runs: on which of its inputs, with which gates (of a mixture), and what is not needed after it."""
-
-    step: Step
-    inputs: tuple[int, ...]
-    gates: tuple[Gate, ...]
-    frees: tuple[int, ...]
 
 
 class RelaxedNetwork(nn.Module):
@@ -38,8 +28,18 @@ class RelaxedNetwork(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self._modules_by_leaf: dict[tuple[str, bytes], nn.Module] = {}
-        self._eval = _Program(self, plan, training=False)
-        self._train = _Program(self, plan, training=True)
+        self._eval = _Steps(self, plan, training=False)
+        self._train = _Steps(self, plan, training=True)
+        self._lay_side_by_side()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._lay_side_by_side()
+        return moved
+
+    def _lay_side_by_side(self) -> None:
+        """Move weights that are computed with together into one piece of memory."""
+        self._train.everything().lay_side_by_side()
 
     def forward(self, image: Tensor, weights: Weights) -> Any:
         program = self._train if self.training else self._eval
@@ -79,37 +79,44 @@ def closed_name(name: str) -> str:
     return LABELS.sub("", name)
 
 
-class _Program:
+class _Steps:
     """Steps with the module of each; not a module itself, so that no parameter has two names."""
 
     def __init__(self, owner: RelaxedNetwork, plan: Plan, training: bool) -> None:
         steps, outputs = plan.steps(training)
         self.steps, same = once(steps)
         self.outputs = {name: same.get(value, value) for name, value in outputs.items()}
-        self.modules = {step.output: owner.place(step) for step in self.steps}
-        self._known: dict[Any, list[Chosen]] = {}
+        self._needed = frozenset(self.outputs.values())
+        self._batcher = Batcher({step.output: owner.place(step) for step in self.steps})
+        self._known: dict[Any, tuple[list[Chosen], Program]] = {}
 
     def run(self, image: Tensor, weights: Weights) -> dict[str, Tensor]:
         values: dict[int, Tensor] = {0: image}
-        for step, inputs, gates, frees in self.choose(weights):
-            module = self.modules[step.output]
-            if module is None:
-                output = _mixed([values[v] for v in inputs], gates, weights)
-            else:
-                output = step.leaf.call(module, _filled(step, inputs, values))
-            values[step.output] = output
-            for value in frees:
-                del values[value]
+        self.drawn(weights)[1].run(values, weights)
         return {name: values[v] for name, v in self.outputs.items()}
 
     def choose(self, weights: Weights) -> list[Chosen]:
         """Return what runs: steps that something alive comes to, and that an output needs."""
-        pattern = tuple(tuple(_is_zero(w) for w in given) for given in weights.values())
-        key = (tuple(weights), pattern)
+        return self.drawn(weights)[0]
+
+    def everything(self) -> Program:
+        """Return the program of a mixture of all options."""
+        asked: dict[str, int] = {}
+        for step in self.steps:
+            for path, index in (
+                pair for gate in step.leaf.fields.get("gates", ()) for pair in gate
+            ):
+                asked[path] = max(asked.get(path, 0), index + 1)
+        return self.drawn({path: torch.ones(number).unbind() for path, number in asked.items()})[1]
+
+    def drawn(self, weights: Weights) -> tuple[list[Chosen], Program]:
+        """Return what runs with these weights, and how."""
+        key = tuple(weights), tuple(tuple(map(_sort, given)) for given in weights.values())
         if key not in self._known:
             if len(self._known) >= KEPT:
                 self._known.clear()
-            self._known[key] = _choose(self.steps, set(self.outputs.values()), weights)
+            chosen = _choose(self.steps, self._needed, weights)
+            self._known[key] = chosen, self._batcher.program(chosen, self._needed, weights)
         return self._known[key]
 
 
@@ -137,7 +144,7 @@ KEPT = 16
 """Choices of steps that are remembered: with softmax there is one, with sampled paths nearly none comes again."""
 
 
-def _choose(steps: Sequence[Step], outputs: set[int], weights: Weights) -> list[Chosen]:
+def _choose(steps: Sequence[Step], outputs: frozenset[int], weights: Weights) -> list[Chosen]:
     alive, kept = {0}, {}
     for step in steps:
         given = _given(step, alive, weights)
@@ -169,39 +176,22 @@ def _given(
 
 
 def _needed(
-    steps: Sequence[Step], outputs: set[int], kept: Mapping[int, tuple[tuple[int, ...], Any]]
+    steps: Sequence[Step], outputs: frozenset[int], kept: Mapping[int, tuple[tuple[int, ...], Any]]
 ) -> list[Chosen]:
-    """Go from the outputs back; say of each value after which step it is not needed any more."""
+    """Return what the outputs need, going back from them."""
     seen, chosen = set(outputs), []
     for step in reversed(steps):
-        if step.output not in seen or step.output not in kept:
-            continue
-        inputs, gates = kept[step.output]
-        frees = tuple(dict.fromkeys(v for v in inputs if v not in seen))
-        seen.update(inputs)
-        chosen.append(Chosen(step, inputs, gates, frees))
+        if step.output in seen and step.output in kept:
+            inputs, gates = kept[step.output]
+            seen.update(inputs)
+            chosen.append(Chosen(step, inputs, gates))
     return chosen[::-1]
-
-
-def _filled(step: Step, there: tuple[int, ...], values: Mapping[int, Tensor]) -> list[Tensor]:
-    """Return the inputs of a leaf; zeros stand for those that are not there."""
-    if len(there) == len(step.inputs):
-        return [values[v] for v in there]
-    zeros = torch.zeros_like(values[there[0]])
-    return [values[v] if v in there else zeros for v in step.inputs]
 
 
 def _is_zero(weight: float | Tensor) -> bool:
     return not isinstance(weight, Tensor) and weight == 0
 
 
-def _mixed(xs: Sequence[Tensor], gates: Sequence[Gate], weights: Weights) -> Tensor:
-    total: Tensor | None = None
-    for x, gate in zip(xs, gates, strict=True):
-        for path, index in gate:
-            weight = weights[path][index]
-            if isinstance(weight, Tensor) or weight != 1:
-                x = x * weight  # noqa: PLW2901
-        total = x if total is None else total + x
-    assert total is not None
-    return total
+def _sort(weight: float | Tensor) -> int:
+    """Return what a program depends on: whether a weight is a tensor, zero or another number."""
+    return 2 if isinstance(weight, Tensor) else int(weight != 0)

@@ -12,13 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.fields import Odd, Place, Positive
+from nas.layered import Layered, layers_of
 from nas.plan import Feature, Net
 from nas.registry import kind
 from search_spaces.blocks.conv import Conv
 
+RELU = nn.ReLU()
+
 
 @kind("relu_conv", "cell")
-class ReluConv(nn.Module):
+class ReluConv(Layered):
     """ReLU, convolution, batch norm; params kernel^2 * C * width + 2 * width."""
 
     def __init__(
@@ -27,13 +30,12 @@ class ReluConv(nn.Module):
         super().__init__()
         self.conv = Conv(channels, width=width, stride=stride, kernel=kernel, act="none")
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x.relu())
-        return y
+    def layers(self) -> tuple[nn.Module, ...]:
+        return layers_of(RELU, self.conv)
 
 
 @kind("double_separable", "cell")
-class DoubleSeparable(nn.Module):
+class DoubleSeparable(Layered):
     """Twice ReLU, depthwise kxk, 1x1, batch norm; the stride is in the first depthwise."""
 
     def __init__(
@@ -43,9 +45,8 @@ class DoubleSeparable(nn.Module):
         self.first = _separable(channels, width, stride, kernel)
         self.second = _separable(width, width, 1, kernel)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(self.first(x.relu()).relu())
-        return y
+    def layers(self) -> tuple[nn.Module, ...]:
+        return layers_of(RELU, *self.first, RELU, *self.second)
 
 
 def _separable(channels: int, width: int, stride: int, kernel: int) -> nn.Sequential:
@@ -57,7 +58,7 @@ def _separable(channels: int, width: int, stride: int, kernel: int) -> nn.Sequen
 
 
 @kind("atrous", "cell")
-class Atrous(nn.Module):
+class Atrous(Layered):
     """ReLU, dense convolution of dilation `rate`, batch norm; with a stride, bilinear to that size and no dilation."""
 
     def __init__(
@@ -70,21 +71,28 @@ class Atrous(nn.Module):
         rate: Positive = 2,
     ) -> None:
         super().__init__()
-        self.every = stride
+        self.shrink = Shrink(stride) if stride > 1 else nn.Identity()
         dilation = rate if stride == 1 else 1
         self.conv = Conv(channels, width=width, kernel=kernel, dilation=dilation, act="none")
 
+    def layers(self) -> tuple[nn.Module, ...]:
+        return layers_of(RELU, self.shrink, self.conv)
+
+
+class Shrink(nn.Module):
+    """Bilinear to ceil(size / every)."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
     def forward(self, x: Tensor) -> Tensor:
-        x = x.relu()
-        if self.every > 1:
-            size = [(n - 1) // self.every + 1 for n in x.shape[-2:]]
-            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-        y: Tensor = self.conv(x)
-        return y
+        size = [(n - 1) // self.every + 1 for n in x.shape[-2:]]
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 @kind("pool", "cell")
-class Pool(nn.Module):
+class Pool(Layered):
     """Average or maximum over kernel x kernel windows, padding not counted; 1x1 and batch norm where widths differ."""
 
     def __init__(
@@ -103,13 +111,12 @@ class Pool(nn.Module):
         same = channels == width
         self.fit = nn.Identity() if same else Conv(channels, width=width, kernel=1, act="none")
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.fit(self.pool(x))
-        return y
+    def layers(self) -> tuple[nn.Module, ...]:
+        return layers_of(self.pool, self.fit)
 
 
 @kind("skip", "cell")
-class Skip(nn.Module):
+class Skip(Layered):
     """The identity; with a stride or another width ReLU, 1x1, batch norm."""
 
     passes_on: ClassVar = True
@@ -121,9 +128,8 @@ class Skip(nn.Module):
             nn.Identity() if same else ReluConv(channels, width=width, stride=stride, kernel=1)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.fit(x)
-        return y
+    def layers(self) -> tuple[nn.Module, ...]:
+        return layers_of(self.fit)
 
 
 @kind("zero", "cell")

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from nas.fields import Odd, Place, Positive, Share
+from nas.layered import Layered, layers_of
 from nas.registry import kind
 
 Act = Literal["relu", "relu6", "hard_swish", "silu", "gelu", "none"]
@@ -63,7 +64,7 @@ class StridedConv(nn.Conv2d):
 
 
 @kind("conv", "cell")
-class Conv(nn.Module):
+class Conv(Layered):
     """Convolution, batch norm, activation.
 
     (N, C, H, W) to (N, width, ceil(H / stride), ceil(W / stride)). Padding is dilation * (kernel // 2).
@@ -94,9 +95,8 @@ class Conv(nn.Module):
         self.norm = nn.BatchNorm2d(width) if norm else nn.Identity()
         self.act = activation(act)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.act(self.norm(self.conv(x)))
-        return y
+    def layers(self) -> tuple[nn.Module, ...]:
+        return layers_of(self.conv, self.norm, self.act)
 
 
 @kind("classify", "part")

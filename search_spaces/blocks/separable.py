@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nas.fields import Odd, Place, Positive
+from nas.layered import Layered, layers_of
 from nas.registry import kind
 from search_spaces.blocks.conv import Act, Conv, activation
 
 
 @kind("separable", "cell")
-class Separable(nn.Module):
+class Separable(Layered):
     """Depthwise kxk, BN, activation, then 1x1, BN, activation (DeepLabv3+, section 3.1; Chollet 2017).
 
     (N, C, H, W) to (N, width, ceil(H / stride), ceil(W / stride)). Without `between` there is no activation after the
@@ -40,9 +41,8 @@ class Separable(nn.Module):
         )
         self.pointwise = Conv(channels, width=width, kernel=1, act=act)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.pointwise(self.depthwise(x))
-        return y
+    def layers(self) -> tuple[nn.Module, ...]:
+        return layers_of(self.depthwise, self.pointwise)
 
 
 @kind("bifpn_conv", "part")
