@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from random import Random
 from typing import Any
 
+from nas.descent import Descent
 from nas.draws import Drawer, Drawn
 from nas.relax.decode import Probabilities, decoder
-from nas.relax.reach import is_nothing
+from nas.relax.reach import has_nothing, is_nothing
 
 NEAR = 0.02
 """Share of a target by which a cost may be off."""
@@ -22,6 +24,8 @@ CHANGES = 60
 """Decisions that are changed at most."""
 PAIRS = 3000
 """Pairs of changes that are looked at where no single one brings it nearer."""
+STARTS = 30
+"""Random architectures to begin at where changes do not lead there."""
 SURE = 1e-9
 """Probability below which options are alike."""
 
@@ -45,7 +49,7 @@ class Aim:
 def aimed(drawer: Drawer, probabilities: Probabilities, aim: Aim) -> dict[str, int]:
     """Return the decisions of the architecture that probabilities point to, moved until it is on its aim.
 
-    Where no change brings it nearer, alone or with another, it stays as near as it is.
+    Where no change brings it nearer, alone or with another, other architectures are tried.
     """
     decide = decoder(drawer.space, probabilities)
     best = drawer.draw({}, decide)
@@ -59,10 +63,18 @@ def aimed(drawer: Drawer, probabilities: Probabilities, aim: Aim) -> dict[str, i
         if found is None:
             pairs = (two for one in ones for two in _changed(drawer, one, decide))
             found = _cheapest(islice(pairs, PAIRS), best, aim, probabilities)
+        best = found or _elsewhere(drawer, aim, best, probabilities)
         if found is None:
             break
-        best = found
     return best.taken
+
+
+def _elsewhere(drawer: Drawer, aim: Aim, best: Drawn, probabilities: Probabilities) -> Drawn:
+    """Return the best of where descents from random architectures end, if it is nearer; `best` else."""
+    descent = Descent(drawer, lambda d: math.inf if has_nothing(d) else aim.off(d), enough=0.0)
+    starts = drawer.random(Random(0), STARTS)
+    ends = [descent.settle(start) for start in starts if not has_nothing(start)]
+    return min([best, *ends], key=lambda d: (descent.size(d), -_chance(d, probabilities)))
 
 
 def _cheapest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.architecture import Architecture
@@ -28,12 +28,15 @@ def decode(space: Template, probabilities: Probabilities) -> Architecture:
 def decoder(space: Template, probabilities: Probabilities) -> Callable[[str, Sequence[Any]], int]:
     """Return the chooser that closes the space as `decode` does."""
     decided: dict[str, int] = {}
-    for _, node in nodes(opened(space)):
+    tree = opened(space)
+    for _, node in nodes(tree):
         match node:
             case Walk():
                 decided |= viterbi(node, probabilities)
             case Pick():
                 decided |= _strongest(node, probabilities)
+    for op in kept_edges(tree):
+        decided[op.path] = _largest(_something(op, probabilities))
     return lambda path, _options: (
         decided[path] if path in decided else _largest(probabilities[path])
     )
@@ -72,10 +75,7 @@ def _strongest(node: Pick, probabilities: Probabilities) -> dict[str, int]:
     for source, weight in zip(node.sources, taken, strict=True):
         op = node.op(source)
         if isinstance(op, Choice) and len(op.options) > 1:
-            found = [
-                -1.0 if label == NOTHING else p
-                for label, p in zip(kinds(op), probabilities[op.path], strict=True)
-            ]
+            found = _something(op, probabilities)
             decided[op.path] = _largest(found)
             strength.append(weight * max(found))
         else:
@@ -84,6 +84,28 @@ def _strongest(node: Pick, probabilities: Probabilities) -> dict[str, int]:
     ways = node.ways(0)[0]
     decided[pick_path(node)] = ways.index(tuple(node.sources[i] for i in sorted(kept)))
     return decided
+
+
+def _something(op: Choice, probabilities: Probabilities) -> list[float]:
+    """Return the probabilities of an edge's operations, `zero` below all others."""
+    pairs = zip(kinds(op), probabilities[op.path], strict=True)
+    return [-1.0 if kind == NOTHING else p for kind, p in pairs]
+
+
+def kept_edges(tree: Any) -> Iterator[Choice]:
+    """Yield the open operations of picks that take all of their sources, and so are no question any more."""
+    match tree:
+        case {"source": _, "op": Choice() as op, **others} if not others:
+            yield op
+        case dict():
+            for value in tree.values():
+                yield from kept_edges(value)
+        case list():
+            for value in tree:
+                yield from kept_edges(value)
+        case Choice():
+            for option in tree.options:
+                yield from kept_edges(option)
 
 
 def _largest(values: Sequence[float]) -> int:

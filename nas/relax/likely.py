@@ -8,11 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from nas.language.tree import Choice, Pick, Template, nodes
-from nas.relax.decode import NOTHING
+from nas.relax.decode import NOTHING, kept_edges
 from nas.relax.gates import kinds, pick_path
 from nas.relax.network import Weights
 from nas.relax.planner import opened
 
+LEAST = 1e-20
+"""Chance that is left beside `zero`, at least: nothing is divided by 0."""
 Likely = Callable[[Weights], Weights]
 
 
@@ -22,10 +24,12 @@ def likely(space: Template) -> Likely:
     A pick has its strongest sources, each fully and the others not at all, and an operation that is not `zero`, with
     the chances that are left. All sources at once, as they are mixed, cost several times what two of them do.
     """
-    picks = [node for _, node in nodes(opened(space)) if isinstance(node, Pick)]
+    tree = opened(space)
+    picks = [node for _, node in nodes(tree) if isinstance(node, Pick)]
+    edges = list(kept_edges(tree))
 
     def weights(found: Weights) -> Weights:
-        changed = dict(found)
+        changed = {**found, **{op.path: _something(op, found) for op in edges}}
         for node in picks:
             changed |= _kept(node, found)
         return changed
@@ -57,7 +61,8 @@ def _something(op: Choice, found: Weights) -> list[Any]:
 
 def _something_share(op: Choice, found: Weights) -> Any:
     pairs = zip(kinds(op), found[op.path], strict=True)
-    return sum(chance for kind, chance in pairs if kind != NOTHING)
+    share = sum(chance for kind, chance in pairs if kind != NOTHING)
+    return share.clamp_min(LEAST) if isinstance(share, Tensor) else max(share, LEAST)
 
 
 def _number(weight: float | Tensor) -> float:

@@ -26,7 +26,7 @@ def reach(drawer: Drawer, name: str, rng: Random) -> tuple[float, float]:
         raise LimitError(f"no architecture of the space can be built, so {name} has no range")
 
     def end(sign: int) -> float:
-        descent = Descent(drawer, lambda d: math.inf if _has_nothing(d) else sign * d.cost(name))
+        descent = Descent(drawer, lambda d: math.inf if has_nothing(d) else sign * d.cost(name))
         return sign * min(descent.size(descent.settle(start)) for start in found)
 
     return end(1), end(-1)
@@ -59,7 +59,8 @@ def _kept(choose: Choose) -> Choose:
     return chosen
 
 
-def _has_nothing(drawn: Drawn) -> bool:
+def has_nothing(drawn: Drawn) -> bool:
+    """Return whether an architecture has `zero` among its decisions."""
     return any(is_nothing(d.options[d.taken]) for d in drawn.decisions.values())
 
 

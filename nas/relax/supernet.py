@@ -150,7 +150,10 @@ class Supernet(nn.Module):
         learns = self.mixing.learns(epoch, epochs)
         for step, (batch, other) in enumerate(zip(batches, others, strict=False)):
             if learns:
-                self.teach(*other, loss, batch=batch, lr=rate and rate(step))
+                try:
+                    self.teach(*other, loss, batch=batch, lr=rate and rate(step))
+                except TrainingError as error:
+                    raise TrainingError(f"epoch {epoch + 1}, step {step + 1}: {error}") from error
             yield batch
 
     def teach(

@@ -40,6 +40,8 @@ from nas.relax.watch import collapsed, watched
 from nas.train import State, train
 
 WARM = "warm.pt"
+SAVING = 0.05
+"""Share of the time that may go into checkpoints between snapshots: a large supernet's take long to write."""
 SETTLE = 8
 """Batches from which the batch norms of a decoded architecture take their statistics."""
 
@@ -300,18 +302,20 @@ class Training:
         return f"branch-{self.snapshot.branch}.pt"
 
     def _keeper(self) -> Callable[[State], None]:
-        last = time.monotonic()
+        last, took = time.monotonic(), 0.0
 
         def keep(state: State) -> None:
-            nonlocal last
+            nonlocal last, took
             state.rows[-1]["watched"] = watched(self.supernet, self.relaxed.space, state.epoch)
             write_atomic(self.history, json.dumps(state.rows).encode())
             due = state.epoch in {self.schedule.warm, self.snapshot.epoch}
-            if due or time.monotonic() - last >= KEPT_EVERY:
+            begun = time.monotonic()
+            if due or begun - last >= max(KEPT_EVERY, took / SAVING):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 name = WARM if state.epoch <= self.schedule.warm else self._own
                 save_checkpoint(self.folder / name, state)
                 last = time.monotonic()
+                took = last - begun
 
         return keep
 
