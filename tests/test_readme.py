@@ -24,6 +24,15 @@ SMALLER = (
     ),
     ("--max-latency 40ms", "--max-latency 10s"),
     ("--budget 3h", "--budget 2trials"),
+    (
+        "auto_deeplab --strategy differentiable",
+        "tiny --strategy differentiable --fix '*.repeat=last' --fix let.width=last --supernet-epochs 2",
+    ),
+    ("--target-macs 2G --budget 8h", "--target-macs 7M --budget 1trials --epochs 1 --batch 4"),
+    (
+        "--target-macs 80M --target-macs 150M",
+        "--target-macs 5M --target-macs 9M --snapshots 1 --supernet-epochs 2",
+    ),
     ("--budget 2h", "--budget 1trials --epochs 1 --batch 4"),
     ("--budget 20trials", "--budget 1trials --epochs 1 --batch 4"),
     ("--epochs 200", "--epochs 1 --batch 4"),
