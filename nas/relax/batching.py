@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from nas.relax.chains import Chain, Layers, chained, counters
 from nas.relax.depthwise import Lanes
 from nas.relax.forms import Form, forms, loose
 from nas.relax.gates import MIX, Gate
+from nas.relax.levels import in_levels
 from nas.relax.runs import Drawn, Run, RunChains, RunFan, RunLeaf, RunMix, Values, Weights, product
 from nas.relax.stacks import lay_side_by_side, stacked
 
@@ -32,12 +33,43 @@ class Chosen(NamedTuple):
     gates: tuple[Gate, ...]
 
 
+SMALL = 400
+"""Pixels of maps on which batches of several inputs are one: on larger ones convolutions in groups gain nothing."""
+
+
 class Term(NamedTuple):
     """An input of a mixture: which value, with which gate."""
 
     value: int
     gate: Gate
     mixture: int
+
+
+class Row(NamedTuple):
+    """Candidates of one form that read one value, each for another mixture."""
+
+    forms: tuple[Form, ...]
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Bundle:
+    """Rows that read one value of `shape` and go to the same mixtures, by chain; `outputs` are the mixtures' parts."""
+
+    source: int
+    shape: tuple[int, int, int]
+    chains: tuple[tuple[Row, ...], ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The value that it reads."""
+        return (self.source,)
+
+    @property
+    def kind(self) -> Any:
+        """What bundles of several inputs must agree in to be run as one."""
+        return self.shape, len(self.outputs), tuple(tuple(r.forms for r in c) for c in self.chains)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,21 +163,34 @@ class _Draft:
         """Return it."""
         terms = {m: self._terms(m) for m in self._made if self._is_mix(m) and m not in self._inner}
         rows, loners = self._sorted(terms)
-        after: dict[int, list[Run]] = defaultdict(list)
+        runs: list[Run | Bundle] = list(self._bundles(rows))
         batched = {term.value for row in rows.values() for term in row}
-        for value, run in self._bundles(rows):
-            after[value].append(run)
         plain, fans = self._fans(loners)
-        for value, run in fans:
-            after[value].append(run)
-        runs = list(after[0])
-        for c in self._chosen:
-            value = c.step.output
-            if value not in batched and value not in self._inner:
-                runs.append(self._run(c, plain.get(value, ())))
-            runs += after.get(value, ())
-        kept = tuple(_with_frees(runs, self._outputs))
+        runs += fans
+        left = [c for c in self._chosen if c.step.output not in batched | self._inner]
+        runs += [self._run(c, plain.get(c.step.output, ())) for c in left]
+        levels = in_levels(runs)
+        ordered = [run for level in levels for run in self._merged(level)]
+        kept = tuple(_with_frees(ordered, self._outputs))
         return Program(kept, tuple(self._chains), tuple(self._gates))
+
+    def _merged(self, level: Sequence[Run | Bundle]) -> Iterator[Run]:
+        """Yield the runs of a level, where none needs another: bundles of one kind become one."""
+        alike: dict[Any, list[Bundle]] = defaultdict(list)
+        for number, run in enumerate(level):
+            if isinstance(run, Bundle):
+                small = run.shape[1] * run.shape[2] <= SMALL
+                alike[run.kind if small else number].append(run)
+            else:
+                yield run
+        for bundles in alike.values():
+            yield self._chains_of(bundles)
+
+    def _chains_of(self, bundles: Sequence[Bundle]) -> RunChains:
+        sources = tuple(bundle.source for bundle in bundles)
+        parts = tuple(part for bundle in bundles for part in bundle.outputs)
+        each = zip(*(bundle.chains for bundle in bundles), strict=True)
+        return RunChains(sources, tuple(self._chain(chains) for chains in each), parts)
 
     def _run(self, c: Chosen, terms: Sequence[Term]) -> Run:
         value = c.step.output
@@ -196,21 +241,21 @@ class _Draft:
 
     def _bundles(
         self, rows: Mapping[tuple[int, tuple[Form, ...]], Sequence[Term]]
-    ) -> Iterator[tuple[int, Run]]:
-        """Yield what runs, and after which value: chains by what they read and the mixtures that they go to."""
-        bundles: dict[
-            tuple[int, tuple[int, ...]], dict[tuple[Form, ...], list[Sequence[Term]]]
-        ] = {}
+    ) -> Iterator[Bundle]:
+        """Yield chains by what they read and the mixtures that they go to."""
+        found: dict[tuple[int, tuple[int, ...]], dict[tuple[Form, ...], list[Row]]] = {}
         for (source, known), row in rows.items():
             key = source, tuple(term.mixture for term in row)
-            bundles.setdefault(key, {}).setdefault(loose(known), []).append(row)
-        for (source, mixtures), chains in bundles.items():
-            made = tuple(self._chain(rows) for rows in chains.values())
-            yield source, RunChains((source,), made, self._parts(mixtures))
+            found.setdefault(key, {}).setdefault(loose(known), []).append(Row(known, tuple(row)))
+        for (source, mixtures), chains in found.items():
+            first = next(iter(chains.values()))[0].terms[0]
+            shape = self._made[first.value].step.leaf.inputs[0]
+            yield Bundle(source, shape, tuple(map(tuple, chains.values())), self._parts(mixtures))
 
-    def _chain(self, rows: Sequence[Sequence[Term]]) -> tuple[Chain, int]:
-        terms = [term for row in rows for term in row]
-        lanes = Lanes(len(rows), 1, len(rows[0]))
+    def _chain(self, chains: Sequence[tuple[Row, ...]]) -> tuple[Chain, int]:
+        """Return the chain of the same rows of several inputs, and the number of its scale."""
+        terms = [term for rows in zip(*chains, strict=True) for row in rows for term in row.terms]
+        lanes = Lanes(len(chains[0]), len(chains), len(chains[0][0].terms))
         layers = [self._batcher.layers(term.value) for term in terms]
         chain = chained(layers, lanes, self._stacks)
         self._stacks += len(chain.parameters)
@@ -228,8 +273,8 @@ class _Draft:
             self._weighted[mixture].append(part)
         return parts
 
-    def _fans(self, loners: Sequence[Term]) -> tuple[dict[int, list[Term]], list[tuple[int, Run]]]:
-        """Return terms that mixtures weight themselves, and fans, each with the value after which it can run."""
+    def _fans(self, loners: Sequence[Term]) -> tuple[dict[int, list[Term]], list[RunFan]]:
+        """Return terms that mixtures weight themselves, and fans of values that go to the same mixtures."""
         by_value: dict[int, list[Term]] = defaultdict(list)
         for term in loners:
             by_value[term.value].append(term)
@@ -241,11 +286,11 @@ class _Draft:
             else:
                 for term in terms:
                     plain[term.mixture].append(term)
-        runs: list[tuple[int, Run]] = []
+        runs = []
         for mixtures, spread in fans.items():
             values = tuple(terms[0].value for terms in spread)
             scale = self._scale([term for column in zip(*spread, strict=True) for term in column])
-            runs.append((max(values), RunFan(values, scale, self._parts(mixtures))))
+            runs.append(RunFan(values, scale, self._parts(mixtures)))
         return plain, runs
 
 
