@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nas.errors import TrainingError
 from nas.parts import Plan
+from nas.relax.constants import constant
 from nas.relax.gates import Question
 from nas.relax.likely import Likely
 from nas.relax.mixing import Mixing
@@ -172,7 +173,8 @@ class Supernet(nn.Module):
         """
         learned = list(self.architecture.parameters())
         if self.mixing.order == 1:
-            value = self._loss(images, target, loss)
+            with constant(self.network.parameters()):
+                value = self._loss(images, target, loss)
             ahead = Ahead(value.detach(), _gradients(value, learned))
         elif batch is None or lr is None:
             raise TrainingError(

@@ -17,6 +17,7 @@ from nas import registry
 from nas.layered import Layered
 from nas.parts import Step
 from nas.relax.chains import Chain
+from nas.relax.constants import constant
 from nas.relax.depthwise import Lanes, Taps, depthwise
 from nas.relax.forms import Depthwise, form, forms, loose
 from nas.relax.gates import MIX, questions, takes_what_is_there
@@ -280,6 +281,27 @@ def test_pointwise_gradients_are_finite_differences(size: tuple[int, int]) -> No
     assert torch.autograd.gradgradcheck(pointwise, (x, matrices))
     expected = nn.functional.conv2d(x, matrices.reshape(12, 5, 1, 1), groups=3)
     torch.testing.assert_close(pointwise(x, matrices), expected)
+
+
+def test_weights_may_be_constants_while_the_architecture_learns() -> None:
+    case = relaxed("trellis")
+    network, image = RelaxedNetwork(case.plan).train(), torch.randn(2, 3, *ODD)
+    parameters = ArchitectureParameters(case.asked.values())
+    frozen = network.place(case.plan.steps()[0][0])
+    assert frozen is not None
+    frozen.requires_grad_(False)
+    flags = [p.requires_grad for p in network.parameters()]
+
+    def gradients() -> tuple[Tensor, ...]:
+        torch.manual_seed(5)
+        value = network(image, parameters.softmax()).logits.square().mean()
+        return torch.autograd.grad(value, list(parameters.logits))
+
+    with constant(network.parameters()):
+        found = gradients()
+    assert [p.requires_grad for p in network.parameters()] == flags
+    for ours, theirs in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_forms_tell_what_can_run_as_one() -> None:
