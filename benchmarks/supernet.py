@@ -2,13 +2,13 @@
 
     python benchmarks/supernet.py [--crops 64 129] [--rounds 3] [--threads 1] [--batch 2] [--classes 19]
 
-A step is one of the architecture and one of the weights, first order: twice forward, then back to alphas and betas,
-then back to the weights. What optimisers take is left out. Three take turns, in another order each round: the relaxed
-network with softmax weights; `plain_supernet.py`, which has the same modules and must have the same loss (or the run
-ends with code 1); and the relaxed network with sampled paths. Each step but the first is timed. Ratios are taken in
-each round, of processor seconds, or with more than one thread of seconds on the clock; with several counts of threads,
-each round also compares them. Activations are what autograd keeps for the gradient of the weights: bytes of all
-storages but the network's own, each once.
+A step is one of the architecture and one of the weights, first order: forward and back to alphas and betas, the weights
+being constants; then forward and back to the weights. What optimisers take is left out. Three take turns, in another
+order each round: the relaxed network with softmax weights; `plain_supernet.py`, which has the same modules and must
+have the same loss (or the run ends with code 1); and the relaxed network with sampled paths. Each step but the first is
+timed. Ratios are taken in each round, of processor seconds, or with more than one thread of seconds on the clock; with
+several counts of threads, each round also compares them. Activations are what autograd keeps for the gradient of the
+weights: bytes of all storages but the network's own, each once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from plain_supernet import PlainSupernet
 from torch import Tensor
 
 from nas import registry
+from nas.relax.constants import constant
 from nas.relax.gates import questions
 from nas.relax.network import RelaxedNetwork
 from nas.relax.planner import RelaxedPlanner, opened
@@ -54,7 +55,9 @@ class Case:
 
     def step(self, name: str) -> None:
         """Take the gradient by the architecture, and then the gradient by the weights."""
-        torch.autograd.grad(self.loss(name), list(self.parameters.logits), allow_unused=True)
+        with constant(self.network.parameters()):
+            loss = self.loss(name)
+        torch.autograd.grad(loss, list(self.parameters.logits), allow_unused=True)
         torch.autograd.grad(self.loss(name), list(self.network.parameters()), allow_unused=True)
 
 
