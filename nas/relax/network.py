@@ -88,16 +88,30 @@ class _Steps:
         self.outputs = {name: same.get(value, value) for name, value in outputs.items()}
         self._needed = frozenset(self.outputs.values())
         self._batcher = Batcher({step.output: owner.place(step) for step in self.steps})
-        self._known: dict[Any, tuple[list[Chosen], Program]] = {}
+        self._chosen: dict[Any, list[Chosen]] = {}
+        self._programs: dict[Any, Program] = {}
 
     def run(self, image: Tensor, weights: Weights) -> dict[str, Tensor]:
         values: dict[int, Tensor] = {0: image}
-        self.drawn(weights)[1].run(values, weights)
+        self.program(weights).run(values, weights)
         return {name: values[v] for name, v in self.outputs.items()}
 
     def choose(self, weights: Weights) -> list[Chosen]:
         """Return what runs: steps that something alive comes to, and that an output needs."""
-        return self.drawn(weights)[0]
+        key = _pattern(weights)
+        if key not in self._chosen:
+            _make_room(self._chosen)
+            self._chosen[key] = _choose(self.steps, self._needed, weights)
+        return self._chosen[key]
+
+    def program(self, weights: Weights) -> Program:
+        """Return how it is run."""
+        key = _pattern(weights)
+        if key not in self._programs:
+            chosen = self.choose(weights)
+            _make_room(self._programs)
+            self._programs[key] = self._batcher.program(chosen, self._needed, weights)
+        return self._programs[key]
 
     def everything(self) -> Program:
         """Return the program of a mixture of all options."""
@@ -107,17 +121,16 @@ class _Steps:
                 pair for gate in step.leaf.fields.get("gates", ()) for pair in gate
             ):
                 asked[path] = max(asked.get(path, 0), index + 1)
-        return self.drawn({path: torch.ones(number).unbind() for path, number in asked.items()})[1]
+        return self.program({path: torch.ones(number).unbind() for path, number in asked.items()})
 
-    def drawn(self, weights: Weights) -> tuple[list[Chosen], Program]:
-        """Return what runs with these weights, and how."""
-        key = tuple(weights), tuple(tuple(map(_sort, given)) for given in weights.values())
-        if key not in self._known:
-            if len(self._known) >= KEPT:
-                self._known.clear()
-            chosen = _choose(self.steps, self._needed, weights)
-            self._known[key] = chosen, self._batcher.program(chosen, self._needed, weights)
-        return self._known[key]
+
+KEPT = 16
+"""Choices of steps that are remembered: with softmax there is one, with sampled paths nearly none comes again."""
+
+
+def _make_room(known: dict[Any, Any]) -> None:
+    if len(known) >= KEPT:
+        known.clear()
 
 
 def once(steps: Sequence[Step]) -> tuple[tuple[Step, ...], dict[int, int]]:
@@ -138,10 +151,6 @@ def once(steps: Sequence[Step]) -> tuple[tuple[Step, ...], dict[int, int]]:
         known[key] = step.output
         kept.append(replace(step, inputs=inputs))
     return tuple(kept), same
-
-
-KEPT = 16
-"""Choices of steps that are remembered: with softmax there is one, with sampled paths nearly none comes again."""
 
 
 def _choose(steps: Sequence[Step], outputs: frozenset[int], weights: Weights) -> list[Chosen]:
@@ -192,6 +201,10 @@ def _is_zero(weight: float | Tensor) -> bool:
     return not isinstance(weight, Tensor) and weight == 0
 
 
-def _sort(weight: float | Tensor) -> int:
-    """Return what a program depends on: whether a weight is a tensor, zero or another number."""
-    return 2 if isinstance(weight, Tensor) else int(weight != 0)
+def _pattern(weights: Weights) -> tuple[Any, ...]:
+    """Return what a program depends on: which weights are tensors (2), other numbers (1), or 0."""
+    kinds = (
+        tuple(2 if isinstance(w, Tensor) else int(w != 0) for w in given)
+        for given in weights.values()
+    )
+    return (*weights, *kinds)

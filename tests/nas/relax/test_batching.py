@@ -191,7 +191,7 @@ def test_numbers_run_every_leaf_by_itself() -> None:
     case = relaxed("trellis")
     network = RelaxedNetwork(case.plan).train()
     numbers = {path: [0.5] * len(q.labels) for path, q in case.asked.items()}
-    chosen, program = network._train.drawn(numbers)
+    chosen, program = network._train.choose(numbers), network._train.program(numbers)
     assert not program.chains
     leaves = [c.step.output for c in chosen if c.step.leaf.kind.name != MIX]
     alone = [run.step.output for run, _ in program.runs if isinstance(run, RunLeaf)]
