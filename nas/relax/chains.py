@@ -57,7 +57,7 @@ class Chain:
         for i, stage in enumerate(self.stages):
             x = stage(x, stacks, scale if self.folds and i == last else None)
         rows, inputs, columns = self.lanes
-        y = x.view(x.shape[0], rows, inputs * columns, -1, *x.shape[-2:])
+        y = x.reshape(x.shape[0], rows, inputs * columns, -1, *x.shape[-2:])
         if not self.folds:
             y = y * scale.view(rows, inputs * columns, 1, 1, 1)
         return y.sum(1) if rows > 1 else y.squeeze(1)

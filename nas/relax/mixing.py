@@ -11,6 +11,8 @@ from nas.errors import RecipeError, suggest
 
 Form = Literal["softmax", "gumbel"]
 Pair = tuple[float, float]
+LR, TRAVEL, LARGEST = 3e-3, 30.0, 0.1
+"""The learning rate of Auto-DeepLab (section 5.1); steps times learning rate, at least; and the most for that."""
 TEMPERATURES: Mapping[str, Pair] = {"softmax": (1.0, 1.0), "gumbel": (5.0, 0.5)}
 """From the first epoch to the last, where none is given."""
 
@@ -32,9 +34,11 @@ class Mixing:
     """How options are mixed, and how the architecture parameters learn; the defaults are Auto-DeepLab's.
 
     `order` 2 looks one step of the weights ahead (DARTS, eq. 7 and 8). `warmup` is the share of epochs in which only
-    weights learn. The `temperature` goes from the first to the second value, geometrically; None is 1 throughout for
-    softmax, 5 to 0.5 for sampled paths. `entropy` are the first and last of weights, linear over the epochs in which
-    the architecture learns, of the sum of the questions' entropies (nats) in its loss. `skip_dropout` is how often a
+    weights learn. `lr` None is Auto-DeepLab's 0.003, and more where the steps are few: at that rate nothing is decided
+    in some hundred steps. The `temperature` goes from the first to the second value, geometrically; None is 1
+    throughout for softmax, 5 to 0.5 for sampled paths. `entropy` are the first and last of weights, linear over the
+    epochs in which the architecture learns, of the sum of the questions' entropies (nats) in its loss. `skip_dropout`
+    is how often a
     skip is left out of a step at first, falling linearly to 0 in the last epoch. `edges`: the sources of a pick have
     weights that are learned, and sum to 1. Of the channels of an edge 1 / `partial` go through its operations (see
     `nas.relax.partial`, which plans it).
@@ -48,7 +52,7 @@ class Mixing:
     form: Form = "softmax"
     order: Literal[1, 2] = 1
     warmup: float = 0.5
-    lr: float = 3e-3
+    lr: float | None = None
     weight_decay: float = 1e-3
     temperature: Pair | None = None
     entropy: Pair = (0.0, 0.0)
@@ -92,6 +96,12 @@ class Mixing:
         """Return whether the architecture learns in an epoch (from 0)."""
         return epoch >= self.warmup * epochs
 
+    def rate(self, steps: int) -> float:
+        """Return the learning rate where the architecture takes so many steps."""
+        if self.lr is not None:
+            return self.lr
+        return min(LARGEST, max(LR, TRAVEL / max(1, steps)))
+
     def temperature_at(self, epoch: int, epochs: int) -> float:
         """Return the temperature of an epoch (from 0)."""
         first, last = self.temperature or TEMPERATURES[self.form]
@@ -125,8 +135,10 @@ def _checked(name: str, value: Any) -> Any:
         return _whole(name, value)
     if name in COSTS:
         return _costs(name, value)
+    if value is None and name in {"temperature", "lr"}:
+        return None
     if name in {"temperature", "entropy"}:
-        return None if value is None and name == "temperature" else _pair(name, value)
+        return _pair(name, value)
     return _number(name, value)
 
 

@@ -140,7 +140,7 @@ class RunFan:
         xs = torch.stack([values[v] for v in self.inputs], 1)
         n, count = xs.shape[:2]
         weights = drawn.scales[self.scale].view(-1, count).expand(n, -1, -1)
-        sums = torch.bmm(weights, xs.view(n, count, -1)).view(n, -1, *xs.shape[2:])
+        sums = torch.bmm(weights, xs.reshape(n, count, -1)).view(n, -1, *xs.shape[2:])
         values.update(zip(self.outputs, sums.unbind(1), strict=True))
 
 

@@ -30,6 +30,8 @@ from nas.relax.weights import ArchitectureParameters
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Tensor], Tensor]
 
+MANY = 10_000
+"""Steps of the architecture, where nobody says how many there will be."""
 TRIES = 100
 """Draws of a path until one reaches the logits: with many `zero`s some do not."""
 
@@ -38,7 +40,8 @@ class Supernet(nn.Module):
     """Images (N, 3, H, W) to what the mixture gives, an `Output` in training; its `parameters()` are the weights only.
 
     Costs are expected at the input size of `priced`, the same space planned for where the network will run, and by
-    default at that of `plan`; they are `PRICES` and `prices`. Its state holds all that a resumed search needs:
+    default at that of `plan`; they are `PRICES` and `prices`. `steps` is how often the architecture will learn, from
+    which its learning rate follows where none is given. Its state holds all that a resumed search needs:
     architecture parameters, their optimiser, multipliers, and the generator of what is sampled.
     """
 
@@ -52,6 +55,7 @@ class Supernet(nn.Module):
         prices: Prices | None = None,
         priced: Plan | None = None,
         likely: Likely | None = None,
+        steps: int = MANY,
     ) -> None:
         super().__init__()
         self.asked = asked = tuple(asked)
@@ -65,7 +69,7 @@ class Supernet(nn.Module):
         self._held = (architecture,)
         self._skips = skips(asked)
         self._optimizer = torch.optim.Adam(
-            architecture.parameters(), mixing.lr, weight_decay=mixing.weight_decay
+            architecture.parameters(), mixing.rate(steps), weight_decay=mixing.weight_decay
         )
         self._generator = torch.Generator().manual_seed(seed)
         self.gradient_norms: list[float] = []

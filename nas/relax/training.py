@@ -68,12 +68,18 @@ class Training:
     def recipe(self) -> Recipe:
         """The recipe of the trials, over the supernet's epochs; weights are not averaged, their mixture changes.
 
-        On a CPU it is fp32 unless something is said: a supernet is bound by dispatch there, and casts add to it.
+        Channels do not come last: candidates that run as one stand side by side in them. On a CPU it is fp32 unless
+        something is said: a supernet is bound by dispatch there, and casts add to it.
         """
         recipe = Recipe.of(self.job.recipe)
         on_cpu = recipe.precision == "auto" and self.job.device == "cpu"
-        precision = "fp32" if on_cpu else recipe.precision
-        return replace(recipe, epochs=self.schedule.length, ema=0.0, precision=precision)
+        return replace(
+            recipe,
+            epochs=self.schedule.length,
+            ema=0.0,
+            precision="fp32" if on_cpu else recipe.precision,
+            channels_last=False,
+        )
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -89,6 +95,7 @@ class Training:
                 prices=self.prices,
                 priced=self.relaxed.plan,
                 likely=likely(self.relaxed.space),
+                steps=(self.schedule.length - self.schedule.warm) * self.steps,
             )
 
     @cached_property
