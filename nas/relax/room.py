@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ def room(supernet: Supernet, task: Task, recipe: Recipe, size: tuple[int, int]) 
     """
     small = (max(LEAST, size[0] // SMALL), max(LEAST, size[1] // SMALL))
     draws = DRAWS if supernet.mixing.form == "gumbel" else 1
-    kept = max(_kept(lambda: _loss(supernet, task, recipe, small)) for _ in range(draws))
+    own = {p.untyped_storage().data_ptr() for p in supernet.parameters()}
+    kept = max(_kept(lambda: _loss(supernet, task, recipe, small), own) for _ in range(draws))
     pixels = (size[0] * size[1]) / (small[0] * small[1])
     copies = COPIES[recipe.optimizer]
     weights = copies * sum(p.numel() * p.element_size() for p in supernet.parameters())
@@ -101,13 +102,14 @@ def _loss(supernet: Supernet, task: Task, recipe: Recipe, size: tuple[int, int])
     return task.loss(supernet.network(images, weights), target, replace(recipe, batch=2))
 
 
-def _kept(run: Callable[[], Any]) -> int:
-    """Return the bytes that autograd keeps of what `run` computes, each storage once."""
+def _kept(run: Callable[[], Any], own: Collection[int]) -> int:
+    """Return the bytes that autograd keeps of what `run` computes, each storage once; `own` are those of weights."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
