@@ -107,7 +107,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_state(t
         for line in (run.folder / "log.jsonl").read_text().splitlines()
         if '"ended"' in line
     )
-    assert re.search(r"epoch 3, step 1: .* (nan|inf).*the last good state, after epoch 2, is kept", said)
+    assert re.search(
+        r"epoch 3, step 1: .* (nan|inf).*the last good state, after epoch 2, is kept", said
+    )
     assert (run.folder / "supernet" / "warm.pt").is_file()
 
 
