@@ -26,6 +26,7 @@ from nas.fvcore_handles import MULTIPLY_ADDS
 from nas.language.cover import cover
 from nas.meter import FORMULAS
 from nas.network import build
+from nas.plan import Planner
 from nas.resolve import resolve
 from nas.space import load_space, spaces
 
@@ -34,10 +35,14 @@ UNCOUNTED = {
     "aten._to_copy", "aten._unsafe_view", "aten.arange", "aten.cat", "aten.clone", "aten.constant_pad_nd", "aten.empty",
     "aten.expand", "aten.permute", "aten.select", "aten.slice", "aten.split_with_sizes", "aten.stack", "aten.t",
     "aten.transpose", "aten.unsqueeze", "aten.view", "aten.zeros_like",
+    "aten.alias", "aten.detach", "aten.gather", "aten.index", "aten.index_select", "aten.ones_like",
+    "aten.replication_pad2d", "aten.scatter_add", "aten.unbind", "aten.where", "aten.masked_fill",
     "aten.add", "aten.bitwise_and", "aten.div", "aten.floor_divide", "aten.ge", "aten.lt", "aten.mul", "aten.rsub",
-    "aten.sub",
+    "aten.sub", "aten.abs", "aten.argmin", "aten.clamp", "aten.cos", "aten.eq", "aten.exp", "aten.gt", "aten.pow",
+    "aten.remainder", "aten.sin",
     "aten.amax", "aten.avg_pool2d", "aten.grid_sampler_2d", "aten.mean", "aten.sum", "aten.max_pool2d_with_indices",
     "aten.upsample_bilinear2d",
+    "aten.hardsigmoid", "aten.hardtanh",
     "aten._safe_softmax", "aten._softmax", "aten.gelu", "aten.relu", "aten.sigmoid", "aten.silu",
     "aten.native_batch_norm", "aten.native_group_norm", "aten.native_layer_norm",
 }  # fmt: skip
@@ -45,7 +50,9 @@ UNCOUNTED = {
 
 UNCOUNTED_BY_FVCORE = {
     "aten::add", "aten::div", "aten::lt", "aten::mT", "aten::mul", "aten::numpy_T", "aten::pad", "aten::rsub",
-    "aten::sub",
+    "aten::sub", "aten::abs", "aten::argmin", "aten::cos", "aten::exp", "aten::neg", "aten::sin", "aten::square",
+    "aten::expand_as", "aten::feature_dropout", "aten::index_select", "aten::meshgrid", "aten::ones_like",
+    "aten::scatter_add", "aten::where", "aten::hardsigmoid", "aten::hardtanh",
     "aten::amax", "aten::avg_pool2d", "aten::max_pool2d", "aten::mean", "aten::sum", "grid_sampler",
     "upsample_bilinear2d",
     "aten::gelu", "aten::sigmoid", "aten::silu", "aten::softmax",
@@ -59,9 +66,19 @@ def drawn(space: str, seed: int) -> Architecture:
 
 
 def covering() -> list[Architecture]:
-    """Architectures that take every option of every space at least once, and the published ones."""
+    """Published architectures, and as many as it takes to have every block of every option of every space."""
     options = [resolve(load_space(s), replay(d)) for s in spaces() for d in cover(load_space(s))]
-    return [*filter(is_connected, options), *map(load_architecture, published())]
+    every = [*map(load_architecture, published()), *filter(is_connected, options)]
+    seen: set[str] = set()
+    found = []
+    for architecture in every:
+        blocks = {
+            f"{step.leaf.kind.name} {dict(step.leaf.fields)}"
+            for step in Planner(SIZE).plan(architecture).steps()[0]
+        }
+        found += [architecture] if blocks - seen else []
+        seen |= blocks
+    return found
 
 
 def is_connected(architecture: Architecture) -> bool:
