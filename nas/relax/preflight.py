@@ -50,7 +50,7 @@ def fitted_schedule(
     )
     budget = settings.problem.budget.seconds
     if schedule.epochs is None:
-        epochs = EPOCHS if budget is None else _fitting(schedule, found, trial_seconds, budget)
+        epochs = EPOCHS if budget is None else fitting(schedule, found, trial_seconds, budget)
         schedule = replace(schedule, epochs=epochs)
     needed = seconds(schedule, found, trial_seconds)
     snapshots = len(list(schedule.all_snapshots()))
@@ -73,7 +73,7 @@ def seconds(schedule: Schedule, found: Mapping[str, Any], trial_seconds: float) 
     return float(steps * found["steps"] + len(list(schedule.all_snapshots())) * trial_seconds)
 
 
-def _fitting(
+def fitting(
     schedule: Schedule, found: Mapping[str, Any], trial_seconds: float, budget: float
 ) -> int:
     """Return the most epochs, up to `EPOCHS`, that fit the budget; raises LimitError where not even a few do."""

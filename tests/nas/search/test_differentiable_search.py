@@ -179,7 +179,7 @@ def test_epochs_are_fitted_to_the_time(tmp_path):
     run = go(
         tmp_path / "run",
         supernet={"snapshots": 1},
-        budget="25s",
+        budget="1h",
         preflight=True,
         dry_run=True,
     )
