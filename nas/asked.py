@@ -74,7 +74,7 @@ def with_target(settings: Settings, latency_table: str | None) -> Settings:
     from nas.latency.table import load_table
     from nas.latency.target import Target, default_target
 
-    if "latency" not in settings.problem.costs:
+    if "latency" not in settings.problem.costs and not _aims_at_latency(settings):
         if settings.target is not None or latency_table is not None:
             raise LimitError(
                 "a target or a latency table, but latency is neither limited (--max-latency) nor an objective"
@@ -86,6 +86,12 @@ def with_target(settings: Settings, latency_table: str | None) -> Settings:
     if latency_table is not None:
         return replace(settings, target=str(load_table(latency_table).target))
     return replace(settings, target=str(default_target(settings.size)))
+
+
+def _aims_at_latency(settings: Settings) -> bool:
+    """Return whether a differentiable search is to steer by latency."""
+    terms = (settings.supernet.get(name, {}) for name in ("sweep", "targets", "limits", "weights"))
+    return any("latency" in term for term in terms if isinstance(term, Mapping))
 
 
 def with_supernet(settings: Settings) -> Settings:

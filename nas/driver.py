@@ -264,6 +264,8 @@ class Driver:
     def _prepare(self, job: Job, result: Result) -> None:
         """Take in what a strategy wanted done; without it the search cannot go on."""
         if result.state == "complete":
+            # The next groundwork is another job with the same number: it may be tried twice, too.
+            self._deaths.pop(GROUNDWORK, None)
             self._candidates.prepare(result.metrics)
         elif result.state != "stopped":
             self._failure = f"the {job.evaluator} failed: {_text(result)}"

@@ -49,11 +49,6 @@ def latency(predictor: Additive) -> Price:
     return Price(predictor.node_ms, predictor.constant_ms)
 
 
-def expected_latency(plan: Plan, weights: Weights, predictor: Additive) -> Tensor:
-    """Return the expected milliseconds of a relaxed plan, differentiable in the weights."""
-    return expected_costs(plan, weights, {"latency_ms": latency(predictor)})["latency_ms"]
-
-
 def expected_costs(plan: Plan, weights: Weights, prices: Prices) -> dict[str, Tensor]:
     """Return the expected cost by name, in double precision."""
     if not prices:

@@ -14,7 +14,7 @@ from nas.parts import Plan
 from nas.plan import Planner
 from nas.relax.mixing import Mixing
 from nas.relax.planner import RelaxedPlanner, opened
-from nas.relax.prices import Price, expected_costs, expected_latency, latency
+from nas.relax.prices import Price, expected_costs, latency
 from nas.relax.supernet import Supernet
 from nas.relax.weights import ArchitectureParameters, one_hot
 from tests.nas.latency.synthetic import table
@@ -44,7 +44,7 @@ def test_at_a_one_hot_it_is_the_additive_form(name: str, profiled: bool) -> None
             continue
         filled = any(step.leaf.fields.get("missing") for step in plan.steps()[0])
         weights, by = one_hot(case.asked, decisions), predictor(profiled=profiled)
-        found = expected_latency(case.plan, weights, by)
+        found = expected_costs(case.plan, weights, {"latency": latency(by)})["latency"]
         within = 1e-5 if filled else 1e-12  # zeros stand in for inputs, and take time of their own
         assert found.item() == pytest.approx(by.predict(plan).additive_ms, rel=within)
         compared += 1
@@ -59,7 +59,8 @@ def test_its_gradient_is_finite_differences() -> None:
             values.normal_(generator=torch.Generator().manual_seed(3))
 
     def ms() -> torch.Tensor:
-        return expected_latency(case.plan, asked.softmax(), predictor())
+        prices = {"latency": latency(predictor())}
+        return expected_costs(case.plan, asked.softmax(), prices)["latency"]
 
     gradients = torch.autograd.grad(ms(), list(asked.logits))
     for values, gradient in zip(asked.logits, gradients, strict=True):

@@ -1,10 +1,13 @@
 """A differentiable search is a search like any other: its snapshots are trials, and it survives what others survive."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +102,42 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(tmp_path, whole):
     assert history(Run.open(folder)) == history(whole)
 
 
+@pytest.mark.full
+def test_a_worker_may_die_once_on_the_way_to_each_snapshot(tmp_path, whole):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, differentiable.__file__, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    for epoch in (3, 4):
+        wait_until(lambda e=epoch: e in begun(folder))
+        wait_until(lambda: workers(process.pid))
+        os.kill(workers(process.pid)[0], signal.SIGKILL)
+    assert process.communicate(timeout=300)[0].strip() == "used up"
+    assert begun(folder) == [3, 3, 4, 4]
+    assert history(Run.open(folder)) == history(whole)
+
+
+def begun(folder):
+    """Return the epochs up to which the supernet was to be trained, in the order of beginning."""
+    log = folder / "log.jsonl"
+    lines = map(json.loads, log.read_text().splitlines()) if log.exists() else ()
+    return [e["given"]["epoch"] for e in lines if e["event"] == "began" and "groundwork" in e]
+
+
+def workers(driver):
+    """Return the processes that evaluate for a driver."""
+    children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+    commands = {int(c): Path(f"/proc/{c}/cmdline").read_text() for c in children}
+    return [child for child, command in commands.items() if "nas.executors.worker" in command]
+
+
+def wait_until(holds):
+    end = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_state(tmp_path):
     run = go(tmp_path / "run", supernet={**SUPERNET, "weights": {"macs": 1e308}})
     assert run.ended == "failing"
@@ -185,4 +224,4 @@ def test_epochs_are_fitted_to_the_time(tmp_path):
     )
     assert run.ended == "dry run"
     with pytest.raises(LimitError, match="not enough"):
-        go(tmp_path / "run", supernet={"snapshots": 1}, budget="1s", preflight=True)
+        go(tmp_path / "run", supernet={"snapshots": 1}, budget="0.01s", preflight=True)
