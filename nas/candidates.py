@@ -131,10 +131,10 @@ class Candidates:
         if not _is_known(trial) and self._known.get(trial.digest) == trial.number:
             del self._known[trial.digest]
 
-    def prepare(self, metrics: Mapping[str, Any]) -> None:
-        """Take in what the job found that `propose` asked for."""
+    def prepare(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Take in what the job found that `propose` asked for; return what a person should know of it."""
         assert self._guide is not None
-        self._guide.take(metrics)
+        return self._guide.take(metrics)
 
     def _judge(self, trial: optuna.Trial, facts: Mapping[str, Any]) -> Candidate | TrialRecord:
         architecture = closed(self._space, strategies.chooser(trial))

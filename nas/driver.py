@@ -266,7 +266,8 @@ class Driver:
         if result.state == "complete":
             # The next groundwork is another job with the same number: it may be tried twice, too.
             self._deaths.pop(GROUNDWORK, None)
-            self._candidates.prepare(result.metrics)
+            for line in self._candidates.prepare(result.metrics):
+                self._progress.say(line)
         elif result.state != "stopped":
             self._failure = f"the {job.evaluator} failed: {_text(result)}"
         elif not self._interrupt.asked:

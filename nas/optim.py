@@ -11,6 +11,8 @@ from torch import nn
 from nas.recipe import Recipe
 
 FUSED = frozenset({"cpu", "cuda"})
+ENCODER = "encoder"
+"""The part of parameter names that tells the encoder's."""
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -29,25 +31,33 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return float(recipe.lr * (1 - t) ** recipe.power)
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two groups: weights with decay; norms, biases and vectors without."""
+def parameter_groups(
+    network: nn.Module, weight_decay: float, head_lr: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return two groups: weights with decay; norms, biases and vectors without.
+
+    Where `head_lr` is not 1 two more follow, of all parameters outside the encoder; `factor` is what the
+    learning rate of a group is multiplied by.
+    """
     kept = {id(p) for m in network.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    factors = (1.0,) if head_lr == 1 else (1.0, head_lr)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {
+        (factor, free): [] for factor in factors for free in (False, True)
+    }
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
         is_free = parameter.ndim < 2 or name.rpartition(".")[2] == "bias" or id(parameter) in kept
-        (free if is_free else decayed).append(parameter)
+        groups[1.0 if ENCODER in name.split(".") else factors[-1], is_free].append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": found, "weight_decay": 0.0 if free else weight_decay, "factor": factor}
+        for (factor, free), found in groups.items()
     ]
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over the network's parameters; its learning rate is set at every step."""
-    groups = parameter_groups(network, recipe.weight_decay)
+    groups = parameter_groups(network, recipe.weight_decay, recipe.head_lr)
     device = next(p.device for p in network.parameters())
     fused = device.type in FUSED
     if recipe.optimizer == "sgd":
@@ -61,9 +71,9 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Give every group the learning rate `value`."""
+    """Give every group the learning rate `value`, times its factor."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get("factor", 1.0)  # checkpoints of older versions have none
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -30,6 +30,7 @@ class Recipe:
     steps, `ema` the decay per step (0: off), `clip` the largest gradient norm (0: off), `loss` a name, or
     names with fields and weights, `aux_weight` the weight of each auxiliary head's loss, or of each head by name
     (both: `nas.losses`), `scale` the range of random scaling, `flip` and `photometric` a probability and a strength.
+    `head_lr` is the learning rate of all but the encoder, as a multiple of `lr`.
     """
 
     epochs: Positive = 10
@@ -37,6 +38,7 @@ class Recipe:
     crop: Size | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Range(least=1e-8, most=100)] = 2e-3
+    head_lr: Annotated[float, Range(least=0.01, most=100)] = 1.0
     weight_decay: Ratio = 0.01
     momentum: Share = 0.9
     schedule: Literal["poly", "cosine"] = "poly"
@@ -65,7 +67,7 @@ class Recipe:
         Raises RecipeError naming the place in the file, the field and the closest known field.
         """
         given: dict[str, Any] = {}
-        for key, (value, place) in _entries(source).items():
+        for key, (value, place) in entries(source).items():
             given[key] = _checked(key, value, place)
         for key, value in overrides.items():
             if value is not None:
@@ -88,7 +90,7 @@ def _hints() -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(Recipe)}
 
 
-def _entries(source: Mapping[str, Any] | str | Path | None) -> dict[str, tuple[Any, str]]:
+def entries(source: Mapping[str, Any] | str | Path | None) -> dict[str, tuple[Any, str]]:
     """Return each field's value and its place; raises RecipeError if a file holds no mapping."""
     if not isinstance(source, str | Path):
         return {str(key): (value, "recipe") for key, value in (source or {}).items()}
@@ -113,16 +115,16 @@ def _checked(name: str, value: Any, place: str) -> Any:
             f"{place}: no field of a recipe is called {name!r}; {suggest(name, hints)}"
         )
     try:
-        return READERS[name](value, _closed) if name in READERS else _closed(hints[name], value)
+        return READERS[name](value, closed) if name in READERS else closed(hints[name], value)
     except ValueError as error:
         raise RecipeError(f"{place}: {name}: {error}") from None
 
 
-def _closed(hint: Any, value: Any) -> Any:
+def closed(hint: Any, value: Any) -> Any:
     """Return `value` as the annotation wants it; raises ValueError saying what was expected."""
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
-        return _ranged(_closed(inner, value), [m for m in marks if isinstance(m, Range)])
+        return _ranged(closed(inner, value), [m for m in marks if isinstance(m, Range)])
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise ValueError(f"got {value!r}; {suggest(value, get_args(hint))}")
@@ -132,7 +134,7 @@ def _closed(hint: Any, value: Any) -> Any:
     options = get_args(hint)
     if NoneType in options:
         return (
-            None if value is None else _closed(next(o for o in options if o is not NoneType), value)
+            None if value is None else closed(next(o for o in options if o is not NoneType), value)
         )
     return _scalar(hint, value)
 
@@ -144,7 +146,7 @@ def _pair(hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
         raise ValueError(f"expected {len(hints)} numbers, got {value!r}")
     if isinstance(value, str):
         items = [_number(item) for item in items]
-    return tuple(_closed(hint, item) for hint, item in zip(hints, items, strict=True))
+    return tuple(closed(hint, item) for hint, item in zip(hints, items, strict=True))
 
 
 def _scalar(hint: type, value: Any) -> Any:

@@ -38,7 +38,7 @@ class Supernets:
         job: Job,
         stop: Callable[[], bool],
     ) -> Iterator[Mapping[str, Any]]:
-        """Yield a row per epoch, last {"branch", "epoch", "decisions", "supernet_miou", "expected", "collapsed"}."""
+        """Yield a row per epoch; last, what `Training.found` returns."""
         splits = self._warm.splits(job)
         training = Training(job, splits, self._relaxed(job, splits))
         if training.snapshot.epoch == 0:

@@ -28,6 +28,7 @@ from nas.optim import learning_rate
 from nas.recipe import Recipe
 from nas.registry import domain
 from nas.relax.aim import Aim, aimed
+from nas.relax.decode import decoder
 from nas.relax.likely import likely
 from nas.relax.mixable import Relaxed
 from nas.relax.one_hot_score import one_hot_score
@@ -189,6 +190,7 @@ class Training:
         mixing = self.supernet.mixing
         drawer = Drawer(self.relaxed.space, Counter(self.job.size, self.predictor))
         decisions = aimed(drawer, probabilities, Aim(mixing.targets, mixing.limits))
+        decoded = drawer.draw(decisions, decoder(self.relaxed.space, probabilities))
         batch, start = self.recipe.batch, time.perf_counter()
         settle = islice(self._images(0, self.halves[0]), SETTLE)
         held = until(stop, domain().validation(self.splits.score, batch, self.job.device))
@@ -209,6 +211,7 @@ class Training:
             "decisions": decisions,
             "supernet_miou": scores["miou"],
             "targets": dict(mixing.targets),
+            "reached": {name: decoded.cost(name) for name in mixing.targets} if decoded else {},
             "expected": costs,
             "collapsed": self._collapsed(rows),
             "score_seconds": round(time.perf_counter() - start, 3),

@@ -6,7 +6,7 @@ the next; nothing is kept here but what follows from the record, so a resumed se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ from nas.job import GROUNDWORK, Job
 from nas.record import Record
 from nas.relax.schedule import Schedule, Snapshot
 from nas.run import SUPERNET, Run, Settings
+from nas.units import show_cost
+
+MISSED = 0.05
+"""Share of a target from which a person is told that it was missed."""
 
 
 def sampler(seed: int) -> BaseSampler:
@@ -50,9 +54,10 @@ class Guide:
             settings, text, snapshot, cache=self.run.cache, folder=folder, latency_table=table
         )
 
-    def take(self, metrics: Mapping[str, Any]) -> None:
-        """Take in the result of a job."""
+    def take(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Take in the result of a job; return what a person should know of it: targets that were missed."""
         self._found = metrics
+        return list(_missed(metrics))
 
     def _upcoming(self) -> Snapshot | None:
         """Return the first snapshot that no trial was made of, in branches that have not been given up."""
@@ -72,6 +77,17 @@ class Guide:
         reasons = dict.fromkeys(s["collapsed"] for s in self._snapshots() if s.get("collapsed"))
         early = "".join(f"; {reason}" for reason in reasons)
         return f"the supernet has had its {epochs} epochs, and every snapshot is scored{early}"
+
+
+def _missed(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each target that nothing was found close to."""
+    for name, reached in found["reached"].items():
+        target = found["targets"][name]
+        if abs(reached / target - 1) > MISSED:
+            yield (
+                f"epoch {found['epoch']}: the nearest to the target {name} {show_cost(name, target)} that was found "
+                f"has {show_cost(name, reached)}"
+            )
 
 
 def job(

@@ -11,9 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from nas.architecture import Architecture
 from nas.errors import LimitError, NasError, PlanError, RecipeError, RunError
 from nas.front import front
+from nas.latency.predictor import Predictor
+from nas.latency.table import load_table
+from nas.plan import Planner
 from nas.run import Run
+from tests.nas.latency import synthetic
 from tests.nas.search import differentiable
 from tests.nas.search.differentiable import SUPERNET, go
 
@@ -150,6 +155,29 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_state(t
         r"epoch 3, step 1: .* (nan|inf).*the last good state, after epoch 2, is kept", said
     )
     assert (run.folder / "supernet" / "warm.pt").is_file()
+
+
+def test_latency_is_a_target_too_from_a_table_alone(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    synthetic.table().save(tmp_path / "table.json")
+    run = go(
+        tmp_path / "run",
+        size=synthetic.SIZE,
+        latency_table=tmp_path / "table.json",
+        supernet={**SUPERNET, "snapshots": 1, "sweep": {"latency": [1.0, 0.84]}},
+        progress=True,
+    )
+    assert run.settings.target == "eager"
+    near, far = run.trials()
+    predictor = Predictor(load_table(run.latency_table))
+    for trial in (near, far):
+        plan = Planner(synthetic.SIZE).plan(Architecture(trial.architecture))
+        assert trial.snapshot["reached"]["latency"] == pytest.approx(predictor(plan))
+        assert trial.snapshot["expected"]["latency"] > 0
+    assert near.snapshot["reached"]["latency"] == pytest.approx(1.0, rel=0.05)
+    said = capsys.readouterr()
+    missed = re.findall(r"the nearest to the target latency (\S+ ms)", said.out + said.err)
+    assert missed == ["0.84 ms"]
 
 
 def test_targets_out_of_reach_are_refused_with_the_range(tmp_path):
