@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nas.network import build as build
     from nas.predict import predict as predict
     from nas.recipe import Recipe as Recipe
+    from nas.recipe_file import load_recipe as load_recipe
     from nas.registry import kind as kind
     from nas.retrain import retrain as retrain
     from nas.search import search as search
@@ -49,6 +50,7 @@ EXPORTS = {
     "latency": "nas.latency",
     "kind": "nas.registry",
     "load_architecture": "nas.architecture",
+    "load_recipe": "nas.recipe_file",
     "load_space": "nas.space",
     "predict": "nas.predict",
     "retrain": "nas.retrain",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import executors, registry, strategies
+from nas.architecture import Architecture
 from nas.errors import DataError, LimitError, RunError, SpaceError
 from nas.fix import fixed
 from nas.language.decide import decide
@@ -188,7 +189,7 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
         parsed = make_problem(OBJECTIVES, limits).limits
         given["limits"] = (dict(old.problem.limits.items()), dict(parsed.items()))
     if asked.recipe is not None:
-        given |= _recipe_differences(old.recipe, asked.recipe.to_dict())
+        given |= _recipe_differences(Recipe.of(old.recipe).to_dict(), asked.recipe.to_dict())
     if asked.latency_table is not None:
         given["latency table"] = (f"its own, {LATENCY}", asked.latency_table)
     if asked.size is not None:
@@ -230,7 +231,10 @@ def check_unchanged(run: Run, space: Space) -> None:
 def starting_points(
     space: Space, settings: Settings, names: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
-    """Return the parameters of each named architecture; SpaceError names the place where one lies outside the space."""
+    """Return the parameters of each named architecture; SpaceError names the place where one lies outside the space.
+
+    One that is outside for its auxiliary heads only, which are for training, starts without them.
+    """
     from nas.architecture import load_architecture
 
     found: dict[str, dict[str, Any]] = {}
@@ -241,12 +245,19 @@ def starting_points(
             .with_input((3, *settings.size))
         )
         try:
-            found[name] = strategies.parameters(space, decide(space, architecture))
+            found[name] = strategies.parameters(space, _decided(space, architecture))
         except SpaceError as error:
             raise SpaceError(
                 f"--start-from {name}: not in the space {settings.space}: {error}"
             ) from None
     return found
+
+
+def _decided(space: Space, architecture: Architecture) -> dict[str, int]:
+    try:
+        return decide(space, architecture)
+    except SpaceError:
+        return decide(space, registry.domain().without_auxiliary(architecture))
 
 
 def default_folder(space: str, results: Path, stamp: str) -> Path:

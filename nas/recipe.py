@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -66,13 +66,13 @@ class Recipe:
 
         Raises RecipeError naming the place in the file, the field and the closest known field.
         """
-        given: dict[str, Any] = {}
-        for key, (value, place) in entries(source).items():
-            given[key] = _checked(key, value, place)
-        for key, value in overrides.items():
-            if value is not None:
-                given[key] = _checked(key, value, "recipe")
-        return cls(**given)
+        said = {key: (value, "recipe") for key, value in overrides.items() if value is not None}
+        return cls.of_entries(entries(source) | said)
+
+    @classmethod
+    def of_entries(cls, found: Mapping[str, tuple[Any, str]]) -> Recipe:
+        """Return the recipe of fields by name, each a value and its place; raises RecipeError with the place."""
+        return cls(**{key: _checked(key, value, place) for key, (value, place) in found.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for YAML and JSON, every field written out; `Recipe.of` reads it back."""
@@ -107,13 +107,16 @@ def entries(source: Mapping[str, Any] | str | Path | None) -> dict[str, tuple[An
     return {str(key): (value.plain(), str(value.where)) for key, value in root.data.items()}
 
 
+def unknown(name: str, place: str, known: Iterable[str]) -> RecipeError:
+    """Return the error that says of a field that there is none, and which is closest."""
+    return RecipeError(f"{place}: no field of a recipe is called {name!r}; {suggest(name, known)}")
+
+
 def _checked(name: str, value: Any, place: str) -> Any:
     """Return a field's value in its own type; raises RecipeError with the place and what was expected."""
     hints = _hints()
     if name not in hints:
-        raise RecipeError(
-            f"{place}: no field of a recipe is called {name!r}; {suggest(name, hints)}"
-        )
+        raise unknown(name, place, hints)
     try:
         return READERS[name](value, closed) if name in READERS else closed(hints[name], value)
     except ValueError as error:

@@ -138,6 +138,7 @@ def known_epochs(job: Retraining, asked: dict[str, Any], resume: bool) -> int | 
     try:
         found = json.loads(job.path(SETTINGS).read_text(encoding="utf-8"))
         epochs = int(found.pop("epochs"))
+        found["recipe"] = _complete(found["recipe"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         what = f"{job.path(SETTINGS)}: cannot be read ({error})"
         raise RunError(f"{what}, so there is nothing to resume") from error
@@ -151,6 +152,11 @@ def known_epochs(job: Retraining, asked: dict[str, Any], resume: bool) -> int | 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write plain data, whole or not at all."""
     write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _complete(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with the fields that are newer than its file, as they were before there was such a field."""
+    return {k: v for k, v in Recipe().to_dict().items() if k != "epochs"} | recipe
 
 
 def _difference(before: Any, now: Any) -> str:

@@ -28,6 +28,7 @@ WITHOUT_TORCH = (
     "nas.pareto",
     "nas.problem",
     "nas.recipe",
+    "nas.recipe_file",
     "nas.registry",
     "nas.resolve",
     "nas.run",

@@ -15,7 +15,7 @@ from nas.cli.app import INTERRUPTED
 from nas.cli.command import Command, device_option, input_option, pick_device, use_option
 from nas.cli.epochs import shown_epochs
 from nas.cli.output import console, table
-from nas.cli.recipe import make_recipe, recipe_options
+from nas.cli.recipe import Training, make_recipe, recipe_options
 from nas.problem import parse_budget, show_seconds
 from nas.units import show_count
 
@@ -46,6 +46,7 @@ class Order:
         "nas retrain results/city knee --epochs 200 --seed 0 --seed 1 --seed 2",
         "nas retrain results/city front --budget 2h",
         "nas retrain deeplabv3plus_resnet18 --data camvid:/data/camvid --input 360x480 --epochs 200",
+        "nas retrain fast_scnn --data camvid:/data/camvid --recipe paper",
         "nas retrain results/city knee --resume",
     ),
 )
@@ -130,19 +131,22 @@ def _order(source: str, pick: str | None, asked: dict[str, Any]) -> Order:
 
     architecture = load_architecture(source)
     size = asked["size"] or architecture.input[1:]
-    classes = len(domain().open_data(asked["data"]).classes)
-    architecture = architecture.with_classes(classes).with_input((3, *size))
+    data = domain().open_data(asked["data"])
+    architecture = architecture.with_classes(len(data.classes)).with_input((3, *size))
     folder = asked["folder"] or Path("results") / Path(source).stem
-    return Order((architecture,), folder, asked["data"], size, make_recipe(asked))
+    recipe = make_recipe(asked, training=Training(source, len(data.split("train")), size))
+    return Order((architecture,), folder, asked["data"], size, recipe)
 
 
 def _order_of_run(source: str, pick: str, asked: dict[str, Any]) -> Order:
     from nas.front import pick as picks
+    from nas.registry import domain
     from nas.run import Run
 
     settings = Run.open(source).settings
-    recipe = make_recipe(asked, dict(settings.recipe))
     data, size = asked["data"] or settings.data, asked["size"] or settings.size
+    images = len(domain().open_data(data).split("train"))
+    recipe = make_recipe(asked, dict(settings.recipe), Training(source, images, size))
     return Order(tuple(picks(source, pick)), asked["folder"] or Path(source), data, size, recipe)
 
 

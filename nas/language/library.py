@@ -15,7 +15,7 @@ from nas.language.tree import Template
 from nas.language.validate import validate
 
 DOMAIN = "search_spaces"
-SPACES, ARCHITECTURES = "spaces", "architectures"
+SPACES, ARCHITECTURES, RECIPES = "spaces", "architectures", "recipes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ def spaces() -> dict[str, Path]:
 def published() -> dict[str, Path]:
     """Return the published architectures by name."""
     return _files(ARCHITECTURES)
+
+
+def recipes() -> dict[str, Path]:
+    """Return the published recipes by name."""
+    return _files(RECIPES)
 
 
 def read_template(path_or_name: str | Path, folder: str, root: str) -> Source:

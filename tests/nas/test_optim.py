@@ -65,6 +65,26 @@ def test_norms_biases_and_vectors_do_not_decay() -> None:
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
 
 
+def test_what_is_outside_the_encoder_learns_at_its_own_rate() -> None:
+    network = nn.ModuleDict({"encoder": nn.Conv2d(3, 4, 1), "decoder": nn.Conv2d(4, 2, 1)})
+    recipe = Recipe.of({"optimizer": "sgd", "momentum": 0, "head_lr": 10, "weight_decay": 0})
+    optimizer = make_optimizer(network, recipe)
+    set_learning_rate(optimizer, 0.01)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for name, parameter in network.named_parameters():
+        rate = 0.01 if name.startswith("encoder") else 0.1
+        torch.testing.assert_close(parameter.detach(), before[name] - rate)
+
+
+def test_groups_that_know_no_factor_learn_at_the_rate_itself() -> None:
+    optimizer = torch.optim.SGD(toy().parameters(), lr=1.0)
+    set_learning_rate(optimizer, 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25]
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_one_step_is_torchs_own(name: str) -> None:
     recipe = Recipe.of({"optimizer": name, "lr": 0.1, "weight_decay": 0.01})
