@@ -1,7 +1,7 @@
 """What a segmentation network can be made of: importing this package registers every kind.
 
-`open_data`, `prepare`, `batches`, `validation`, `make_task`, `plain_task` and `reference_network` are re-exported when
-first asked for (PEP 562), so that reading a space loads no data or training code.
+`open_data`, `prepare`, `batches`, `validation`, `make_task`, `plain_task`, `reference_network` and `without_auxiliary`
+are re-exported when first asked for (PEP 562), so that reading a space loads no data or training code.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _LAZY = {
     "batches": "search_spaces.data",
     "validation": "search_spaces.data",
     "make_task": "search_spaces.tasks",
+    "without_auxiliary": "search_spaces.network",
     "reference_network": "search_spaces.reference",
     "plain_task": "search_spaces.tasks",
 }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypedDict
 
+from nas.architecture import Architecture
 from nas.fields import ContextSpec, EncoderSpec, HeadSpec, NeckSpec, Place, Positive, Slot, Spec
 from nas.plan import Feature, Net
 from nas.registry import kind
@@ -77,6 +78,14 @@ def semantic(
             )
         outputs[f"aux.{tap}"] = net.add(f"aux.{tap}", spec, [features[tap]], classes=classes)
     return outputs
+
+
+def without_auxiliary(architecture: Architecture) -> Architecture:
+    """Return the same architecture without auxiliary heads: as it is evaluated, counted and exported."""
+    tree = architecture.tree
+    for decoder in tree["decoders"].values():
+        decoder.pop("auxiliary", None)
+    return Architecture.of(tree)
 
 
 def pyramid(features: dict[str, Feature]) -> list[Feature]:

@@ -138,7 +138,7 @@ SAME = (
     "--start-from",
     multiple=True,
     metavar="ARCH",
-    help="Try this architecture first (name or file).",
+    help="Try this architecture first (name or file), without auxiliary heads that the space lacks.",
     panel=HOW,
 )
 @click.option(

@@ -22,14 +22,20 @@ SIZES = {
     "eseg": (64, 128),
     "mobile": (64, 128),
     "nas_fpn": (64, 128),
+    "full": (64, 128),
 }
+LARGE = "full"
+"""Takes some ninety networks to cover."""
 
 
 def test_every_published_space_is_tested_here() -> None:
     assert set(spaces()) == set(SIZES)
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name",
+    [*(n for n in SIZES if n != LARGE), pytest.param(LARGE, marks=pytest.mark.full)],
+)
 def test_every_option_plans(name: str) -> None:
     """A row whose operations are all `zero` is no network: then each of its options with another one changed."""
     space, counter = load_space(name), Counter(SIZES[name])
