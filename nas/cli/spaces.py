@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -12,6 +15,9 @@ from nas.units import show_count
 
 EXACT = 1_000_000
 """Sizes of spaces below this are written out."""
+
+CITED = re.compile(r"[A-Z]\w+ (?:et al\.|and [A-Z]\w+) \d{4}[^()]*")
+"""Authors and year, and what is said of them up to a bracket."""
 
 
 @click.command(
@@ -60,10 +66,10 @@ def _print(listed: dict[str, Any]) -> None:
     architectures = [
         (
             a["name"],
-            a["id"],
             "x".join(map(str, a["input"])),
             show_count(a["macs"]),
             show_count(a["params"]),
+            a["source"].partition(",")[0].partition(";")[0],
         )
         for a in listed["architectures"]
     ]
@@ -71,7 +77,7 @@ def _print(listed: dict[str, Any]) -> None:
     out = console()
     out.print(table(("space", ">architectures", ">decisions", "file"), spaces))
     out.print()
-    out.print(table(("architecture", "id", ">input", ">MACs", ">params"), architectures))
+    out.print(table(("architecture", ">input", ">MACs", ">params", "source"), architectures))
     out.print()
     out.print(table(("slot", "kinds that may stand there"), kinds))
 
@@ -114,10 +120,18 @@ def _architectures() -> list[dict[str, Any]]:
                 "input": list(counted.size),
                 "macs": counted.macs,
                 "params": counted.params,
+                "source": _source(path),
                 "file": str(path),
             }
         )
     return rows
+
+
+def _source(file: Path) -> str:
+    """Return who published an architecture, as the comment at the top of its file says; "" where it does not."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
+    found = CITED.search(" ".join(line.lstrip("# ") for line in lines))
+    return found[0].strip() if found else ""
 
 
 def _kinds() -> dict[str, list[str]]:

@@ -32,6 +32,8 @@ def test_lists_spaces_with_sizes_and_architectures_with_costs() -> None:
             < architectures[f"{family}_resnet50"]["params"]
         )
     assert len({a["id"] for a in architectures.values()}) == len(architectures)
+    assert [name for name, a in architectures.items() if not a["source"]] == []
+    assert architectures["mosaic"]["source"] == "Wang and Howard 2021, arXiv 2112.11623"
 
 
 def test_the_table_names_what_the_json_has() -> None:
@@ -40,6 +42,7 @@ def test_the_table_names_what_the_json_has() -> None:
     listed = as_json()
     for entry in [*listed["spaces"], *listed["architectures"]]:
         assert entry["name"] in done.stdout
+    assert "Wang and Howard 2021" in done.stdout
     assert {"encoder", "context", "neck", "head", "cell"} <= set(listed["kinds"])
     assert all(name in done.stdout for names in listed["kinds"].values() for name in names)
 
