@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nas.outputs import run
 from nas.scratch import Rule, laid_out
 
 aten = torch.ops.aten
@@ -53,7 +54,7 @@ class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._settle()
         kwargs = kwargs or {}
-        out = laid_out(func, args, func(*args, **kwargs))
+        out = laid_out(func, args, run(func, args, kwargs))
         made = list(_tensors((out,)))
         given = {storage_key(t) for t in _tensors((args, *kwargs.values()))}
         for tensor in made:

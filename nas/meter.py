@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from nas.outputs import run
+
 aten = torch.ops.aten
 Formula = Callable[..., int]
 
@@ -51,7 +53,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        out = run(func, args, kwargs)
         count = FORMULAS.get(func.overloadpacket)
         if count is not None:
             self.flops += int(count(*args, **kwargs, out_val=out))
