@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from nas.architecture import Architecture, load_architecture
 from nas.errors import ExportError
-from nas.export import Check, Tolerance, compare, describe, export, odd, trace_size
+from nas.export import Check, Exported, Tolerance, compare, describe, export, odd, trace_size
 from nas.formats import FORMATS, find
 from nas.formats.onnx import Onnx
 from nas.network import build
@@ -46,18 +49,32 @@ def weights(
     return path
 
 
+@pytest.fixture(scope="module")
+def exported(
+    architecture: Architecture, weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Exported]:
+    """The network in a format, written when it is first asked for, alone in its folder."""
+
+    @cache
+    def written(name: str) -> Exported:
+        path = tmp_path_factory.mktemp(name) / f"net{FORMATS[name].suffix}"
+        return export(architecture, weights, DATA, path, format=name, size=SIZE, runs=3)
+
+    return written
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", FORMATS)
 def test_export_is_dynamic_checked_and_timed(
-    name: str, architecture: Architecture, weights: Path, data: Any, tmp_path: Path
+    name: str, exported: Callable[[str], Exported], architecture: Architecture
 ) -> None:
-    path = tmp_path / f"net{FORMATS[name].suffix}"
-    exported = export(architecture, weights, data, path, format=name, size=SIZE, runs=3)
-    assert exported.fixed is None
-    assert {check.size for check in exported.checks} == {SIZE, odd(SIZE)}
-    assert len({check.batch for check in exported.checks}) == 2
-    assert set(exported.latency) == {"PyTorch", FORMATS[name].runtime}
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    found = exported(name)
+    path = found.path
+    assert found.fixed is None
+    assert {check.size for check in found.checks} == {SIZE, odd(SIZE)}
+    assert len({check.batch for check in found.checks}) == 2
+    assert set(found.latency) == {"PyTorch", FORMATS[name].runtime}
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
     image = torch.randn(3, 3, 45, 77)
     expected = build(architecture, SIZE, seed=1).eval()(image)
     assert torch.allclose(find(name).open(path, 1)(image), expected, atol=1e-4)
@@ -65,13 +82,13 @@ def test_export_is_dynamic_checked_and_timed(
 
 @pytest.mark.full
 def test_onnx_metadata_say_how_to_use_the_file(
-    architecture: Architecture, weights: Path, data: Any, tmp_path: Path
+    architecture: Architecture, exported: Callable[[str], Exported], data: Any
 ) -> None:
     import onnxruntime
 
-    path = tmp_path / "net.onnx"
-    export(architecture, weights, DATA, path, size=SIZE, runs=0)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(exported("onnx").path), providers=["CPUExecutionProvider"]
+    )
     found = session.get_modelmeta().custom_metadata_map
     assert json.loads(found["classes"]) == list(data.classes)
     assert json.loads(found["palette"]) == data.palette.tolist()
@@ -106,10 +123,13 @@ def test_fixed_size_still_has_a_dynamic_batch(
 
 
 class Wrong(Onnx):
-    """A format whose files answer differently at other sizes than the traced one: (H, W) = `right`."""
+    """A format whose files answer differently at other sizes than (H, W) = `right`; each is a copy of a right one."""
 
-    def __init__(self, right: tuple[int, int] | None) -> None:
-        self.right = right
+    def __init__(self, file: Path, right: tuple[int, int] | None) -> None:
+        self.file, self.right = file, right
+
+    def write(self, network: Any, example: Tensor, path: Path, **asked: Any) -> None:
+        shutil.copy(self.file, path)
 
     def open(self, path: Path, threads: int) -> Any:
         run = super().open(path, threads)
@@ -118,28 +138,30 @@ class Wrong(Onnx):
 
 @pytest.mark.full
 def test_silently_wrong_at_another_size_falls_back_to_the_fixed_one(
+    exported: Callable[[str], Exported],
     architecture: Architecture,
     weights: Path,
     data: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(FORMATS, "onnx", Wrong(right=SIZE))
-    exported = export(architecture, weights, data, tmp_path / "net.onnx", size=SIZE, runs=0)
-    assert exported.fixed is not None
-    assert "disagree" in exported.fixed
-    assert {check.size for check in exported.checks} == {SIZE}
+    monkeypatch.setitem(FORMATS, "onnx", Wrong(exported("onnx").path, right=SIZE))
+    fallen = export(architecture, weights, data, tmp_path / "net.onnx", size=SIZE, runs=0)
+    assert fallen.fixed is not None
+    assert "disagree" in fallen.fixed
+    assert {check.size for check in fallen.checks} == {SIZE}
 
 
 @pytest.mark.full
 def test_a_wrong_file_is_refused_and_not_left_behind(
+    exported: Callable[[str], Exported],
     architecture: Architecture,
     weights: Path,
     data: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(FORMATS, "onnx", Wrong(right=None))
+    monkeypatch.setitem(FORMATS, "onnx", Wrong(exported("onnx").path, right=None))
     with pytest.raises(ExportError, match="disagree"):
         export(architecture, weights, data, tmp_path / "net.onnx", size=SIZE, runs=0)
     assert not list(tmp_path.iterdir())
