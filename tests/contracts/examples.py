@@ -266,11 +266,11 @@ COMPOSITES: dict[str, list[dict[str, Any]]] = {
     "guided_aggregation": [{"width": 8}, {"width": 8, "finest": 4}],
     "flow_alignment": [{"width": 8}, {"width": 8, "top": 9, "kernel": 5}],
     "dual_sampling": [
-        {"width": 8, "cells": 2},
+        {"width": 8, "cells": 2, "window": 1},
         {"width": 8, "cells": 2, "branches": "channels", "choose": "highest"},
-        {"width": 8, "cells": 2, "top": 6, "window": 1},
+        {"width": 8, "cells": 2, "top": 6},
     ],
-    "msp": [{"sizes": [8]}, {"sizes": [16, 40], "steps": 2, "weight": 0.5}],
+    "msp": [{"sizes": [8], "steps": 1}, {"sizes": [16, 40], "steps": 2, "weight": 0.5}],
     "rsp": [
         {"width": 8, "heads": 2, "keys": 4},
         {"width": 8, "heads": 2, "keys": 4, "top": 9, "window": 5, "keep": "all"},
@@ -352,14 +352,19 @@ def around(slot: str, spec: dict[str, Any], size: tuple[int, int] = (64, 96)) ->
     """A small network with `spec` in `slot`, auxiliary head included."""
     parts = dict(SMALL)
     if slot == "cell":
-        stages = [{"width": w, "blocks": [spec]} for w in (8, 8, 12)]
-        parts["encoder"] = {"stages": {"stem": 8, "stages": stages}}
+        parts["encoder"] = in_stages(spec)
     else:
         parts[slot] = spec
     encoder = parts.pop("encoder")
     tap = TAPS.get(next(iter(encoder)), "stage3")
     semantic = {**parts, "auxiliary": {tap: {"fcn": {"width": 8}}}}
     return tree(encoder, semantic, size)
+
+
+def in_stages(cell: dict[str, Any]) -> dict[str, Any]:
+    """An encoder of three such cells."""
+    stages = [{"width": w, "blocks": [cell]} for w in (8, 8, 12)]
+    return {"stages": {"stem": 8, "stages": stages}}
 
 
 def tree(encoder: Any, semantic: Any, size: tuple[int, int], classes: int = 5) -> dict[str, Any]:

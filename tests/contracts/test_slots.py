@@ -8,21 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from examples import COMPOSITES, SMALL, SURROUNDING, kinds, tree
+from examples import SMALL, tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_slots import firsts
 
 from nas.network import Network
 from nas.plan import Planner
 
 SIZE = (97, 131)
 SLOTS = ("encoder", "context", "neck", "head")
-
-
-def options(slot: str) -> list[dict[str, Any]]:
-    """Every kind that may stand there, with the fields of its first example."""
-    found = [k for k in kinds() if slot in k.slots and k.name not in SURROUNDING]
-    return [{k.name: COMPOSITES.get(k.name, [{}])[0]} for k in found]
 
 
 @cache
@@ -37,12 +32,12 @@ def around(parts: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("slots", list(itertools.combinations(SLOTS, 2)), ids="-".join)
 def test_any_two_kinds_fit(slots: tuple[str, str]) -> None:
-    for pair in itertools.product(*map(options, slots)):
+    for pair in itertools.product(*map(firsts, slots)):
         plan = planner().plan(around({**SMALL, **dict(zip(slots, pair, strict=True))}))
         assert plan.macs > 0
 
 
-@given(st.tuples(*[st.sampled_from(options(slot)) for slot in SLOTS]))
+@given(st.tuples(*[st.sampled_from(firsts(slot)) for slot in SLOTS]))
 @settings(deadline=None, max_examples=20, derandomize=True)
 def test_any_four_kinds_train_a_step(four: tuple[dict[str, Any], ...]) -> None:
     torch.manual_seed(0)

@@ -256,7 +256,7 @@ def test_the_slim_one_exports_at_any_size(tmp_path: Any) -> None:
     from nas.formats import find
 
     slim = load_architecture("ddrnet23_slim").tree
-    slim["encoder"]["dual_resolution"]["width"] = 4
+    slim["encoder"]["dual_resolution"] = {"width": 4, "blocks": [1, 1, 1, 1]}
     slim["decoders"]["semantic"]["context"]["dappm"]["output"] = 16
     onnx, path = find("onnx"), tmp_path / "network.onnx"
     network = Network(Planner((1030, 1100)).plan(slim)).eval()
