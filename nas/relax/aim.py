@@ -15,6 +15,7 @@ from typing import Any
 
 from nas.descent import Descent
 from nas.draws import Drawer, Drawn
+from nas.errors import PlanError
 from nas.relax.decode import Probabilities, decoder
 from nas.relax.reach import has_nothing, is_nothing
 
@@ -49,12 +50,13 @@ class Aim:
 def aimed(drawer: Drawer, probabilities: Probabilities, aim: Aim) -> dict[str, int]:
     """Return the decisions of the architecture that probabilities point to, moved until it is on its aim.
 
-    Where no change brings it nearer, alone or with another, other architectures are tried.
+    Where no change brings it nearer, alone or with another, other architectures are tried. Where `zero` is likeliest in
+    places that leave no way to the logits, it is left out everywhere; raises PlanError where that is no network either.
     """
     decide = decoder(drawer.space, probabilities)
-    best = drawer.draw({}, decide)
+    best = drawer.draw({}, decide) or drawer.draw({}, _without_nothing(decide, probabilities))
     if best is None:
-        return {}
+        raise PlanError(f"what the supernet points to is no network: {drawer.broken[-1]}")
     for _ in range(CHANGES):
         if aim.off(best) == 0.0:
             break
@@ -67,6 +69,19 @@ def aimed(drawer: Drawer, probabilities: Probabilities, aim: Aim) -> dict[str, i
         if found is None:
             break
     return best.taken
+
+
+def _without_nothing(decide: Choose, probabilities: Probabilities) -> Choose:
+    """Return the chooser that takes the likeliest of the other options where it would take `zero`."""
+
+    def chosen(path: str, options: Sequence[Any]) -> int:
+        taken = decide(path, options)
+        left = [i for i, option in enumerate(options) if not is_nothing(option)]
+        if not is_nothing(options[taken]) or not left:
+            return taken
+        return max(left, key=lambda i: probabilities[path][i] if path in probabilities else 0.0)
+
+    return chosen
 
 
 def _elsewhere(drawer: Drawer, aim: Aim, best: Drawn, probabilities: Probabilities) -> Drawn:

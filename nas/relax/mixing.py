@@ -10,9 +10,12 @@ from typing import Any, Literal, get_args
 from nas.errors import RecipeError, suggest
 
 Form = Literal["softmax", "gumbel"]
+Gradient = Literal["compared", "straight_through"]
 Pair = tuple[float, float]
-LR, TRAVEL, LARGEST = 3e-3, 30.0, 0.1
-"""The learning rate of Auto-DeepLab (section 5.1); steps times learning rate, at least; and the most for that."""
+LR, LARGEST = 3e-3, 0.1
+"""The learning rate of Auto-DeepLab (section 5.1), and the most that is taken where the steps are few."""
+TRAVEL: Mapping[str, float] = {"softmax": 30.0, "gumbel": 6.0}
+"""Steps times learning rate, at least. Sampled paths need the less: what is decided early is trained more often."""
 TEMPERATURES: Mapping[str, Pair] = {"softmax": (1.0, 1.0), "gumbel": (5.0, 0.5)}
 """From the first epoch to the last, where none is given."""
 
@@ -33,14 +36,15 @@ COSTS = ("targets", "limits", "weights")
 class Mixing:
     """How options are mixed, and how the architecture parameters learn; the defaults are Auto-DeepLab's.
 
-    `order` 2 looks one step of the weights ahead (DARTS, eq. 7 and 8). `warmup` is the share of epochs in which only
-    weights learn. `lr` None is Auto-DeepLab's 0.003, and more where the steps are few: at that rate nothing is decided
-    in some hundred steps. The `temperature` goes from the first to the second value, geometrically; None is 1
-    throughout for softmax, 5 to 0.5 for sampled paths. `entropy` are the first and last of weights, linear over the
-    epochs in which the architecture learns, of the sum of the questions' entropies (nats) in its loss. `skip_dropout`
-    is how often a
-    skip is left out of a step at first, falling linearly to 0 in the last epoch. `edges`: the sources of a pick have
-    weights that are learned, and sum to 1. Of the channels of an edge 1 / `partial` go through its operations (see
+    `gradient` is that of sampled paths: which of two does better on a batch (`nas.relax.compared`), or straight through
+    the one that is taken (GDAS); soft edges and second order ask for the latter. `order` 2 looks a step of the weights
+    ahead (DARTS, eq. 7 and 8). `warmup` is the share of epochs in which only weights learn. `lr` None is Auto-DeepLab's
+    0.003, and more where the steps are few: at that rate nothing is decided in some hundred steps. The `temperature`
+    goes from the first to the second value, geometrically; None is 1 throughout for softmax, 5 to 0.5 for sampled paths
+    (where paths are compared it decides nothing). `entropy` are the first and last of weights, linear over the epochs
+    in which the architecture learns, of the sum of the questions' entropies (nats) in its loss. `skip_dropout` is how
+    often a skip is left out of a step at first, falling linearly to 0 in the last epoch. `edges`: the sources of a pick
+    have weights that are learned, and sum to 1. Of the channels of an edge 1 / `partial` go through its operations (see
     `nas.relax.partial`, which plans it).
 
     Costs go by name ("macs", "params", and what the supernet is given prices for): `targets` are expected costs to end
@@ -50,6 +54,7 @@ class Mixing:
     """
 
     form: Form = "softmax"
+    gradient: Gradient | None = None
     order: Literal[1, 2] = 1
     warmup: float = 0.5
     lr: float | None = None
@@ -68,6 +73,14 @@ class Mixing:
     def __post_init__(self) -> None:
         for f in fields(self):
             object.__setattr__(self, f.name, _checked(f.name, getattr(self, f.name)))
+        if self.gradient == "compared" and (self.form, self.order, self.edges) != (
+            "gumbel",
+            1,
+            False,
+        ):
+            raise RecipeError(
+                "mixing: gradient: compared is for sampled paths (form: gumbel) of first order without soft edges"
+            )
         for name in self.costs:
             if name in self.targets and name in self.limits:
                 raise RecipeError(
@@ -100,7 +113,14 @@ class Mixing:
         """Return the learning rate where the architecture takes so many steps."""
         if self.lr is not None:
             return self.lr
-        return min(LARGEST, max(LR, TRAVEL / max(1, steps)))
+        return min(LARGEST, max(LR, TRAVEL[self.form] / max(1, steps)))
+
+    @property
+    def compares(self) -> bool:
+        """Return whether the architecture learns by comparing sampled paths."""
+        if self.form != "gumbel" or self.gradient == "straight_through":
+            return False
+        return self.gradient == "compared" or (self.order == 1 and not self.edges)
 
     def temperature_at(self, epoch: int, epochs: int) -> float:
         """Return the temperature of an epoch (from 0)."""
@@ -127,6 +147,8 @@ def _checked(name: str, value: Any) -> Any:
     """Return a field's value in its own type; raises RecipeError with what was expected."""
     if name == "form":
         return _one_of(name, value, get_args(Form))
+    if name == "gradient":
+        return value if value is None else _one_of(name, value, get_args(Gradient))
     if name == "order":
         return _one_of(name, value, (1, 2))
     if name == "edges":

@@ -65,6 +65,11 @@ class RelaxedNetwork(nn.Module):
         """Return the leaves that run in evaluation with these weights, mixtures left out."""
         return tuple(c.step for c in self._eval.choose(weights) if c.step.leaf.kind.name != MIX)
 
+    def questions(self, weights: Weights) -> frozenset[str]:
+        """Return the questions whose answers decide what runs with these weights, in training."""
+        gates = (gate for chosen in self._train.choose(weights) for gate in chosen.gates)
+        return frozenset(path for gate in gates for path, _ in gate)
+
     def reaches(self, weights: Weights) -> bool:
         """Return whether an image comes to the logits with these weights."""
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from nas.errors import TrainingError
 from nas.parts import Plan
+from nas.relax.compared import compared
 from nas.relax.constants import constant
 from nas.relax.gates import Question
 from nas.relax.likely import Likely
@@ -110,10 +112,14 @@ class Supernet(nn.Module):
         """Return the weights of one step: the softmax of everything, or a sampled path that reaches the logits."""
         if self.mixing.form == "softmax":
             return self._dropped(self.architecture.softmax(self.temperature))
+        return self._dropped(self._path())
+
+    def _path(self) -> Weights:
+        """Return a sampled path that reaches the logits."""
         for _ in range(TRIES):
             weights = self.architecture.gumbel(self.temperature, self._generator)
             if self.network.reaches(weights):
-                return self._dropped(weights)
+                return weights
         raise TrainingError(
             f"none of {TRIES} sampled paths reaches the logits: too many of the operations are zero"
         )
@@ -172,11 +178,14 @@ class Supernet(nn.Module):
     ) -> float:
         """Take one step of the architecture parameters; return the loss of the images.
 
+        Sampled paths are compared (`nas.relax.compared`), unless the mixing asks for the straight-through gradient.
         Second order looks ahead by a step of the weights on `batch` at the learning rate `lr`; weights and buffers
         are left as they were. Raises TrainingError where loss or gradient are not finite.
         """
         learned = list(self.architecture.parameters())
-        if self.mixing.order == 1:
+        if self.mixing.compares:
+            ahead = self._compared(images, target, loss)
+        elif self.mixing.order == 1:
             with constant(self.network.parameters()):
                 value = self._loss(images, target, loss)
             ahead = Ahead(value.detach(), _gradients(value, learned))
@@ -192,17 +201,33 @@ class Supernet(nn.Module):
     def _loss(self, images: Tensor, target: Tensor, loss: Loss) -> Tensor:
         return loss(self.network(images, self.draw()), target)
 
+    def _compared(self, images: Tensor, target: Tensor, loss: Loss) -> Ahead:
+        """Compare paths on one batch, each with the same dropout."""
+        seed = int(torch.randint(2**62, (), generator=self._generator))
+
+        def value(path: Weights) -> Tensor:
+            with self._seeded(seed):
+                return loss(self.network(images, path), target)
+
+        return compared(self.architecture, self.network, self._path, value)
+
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """Draw dropout from a seed, and leave the generators as they were."""
+        devices = {p.device.index for p in self.network.parameters() if p.device.type == "cuda"}
+        with torch.random.fork_rng(sorted(devices)):
+            torch.manual_seed(seed)
+            yield
+
     def _ahead(self, other: Batch, batch: Batch, loss: Loss, lr: float) -> Ahead:
         """Look ahead by a step of the weights: on the same path, with the same dropout, each time that they are run."""
         weights = [p for p in self.network.parameters() if p.requires_grad]
-        devices = sorted({w.device.index for w in weights if w.device.type == "cuda"})
         seed = int(torch.randint(2**62, (), generator=self._generator))
         drawn = self._generator.get_state()
 
         def same(images: Tensor, target: Tensor) -> Tensor:
             self._generator.set_state(drawn)
-            with torch.random.fork_rng(devices):
-                torch.manual_seed(seed)
+            with self._seeded(seed):
                 return self._loss(images, target, loss)
 
         with kept(self.network.buffers()):
