@@ -64,11 +64,14 @@ def test_published_architectures_lie_inside(name: str) -> None:
         assert closed(full(), replay(decide(full(), inner))) == inner
 
 
-@pytest.mark.parametrize("name", published())
-def test_auxiliary_heads_alone_are_no_choice(name: str) -> None:
-    if fitting(name) != without_auxiliary(fitting(name)):
-        with pytest.raises(SpaceError, match=r"^decoders\.semantic\.auxiliary.* outside the space"):
-            decide(full(), fitting(name))
+def has_heads(name: str) -> bool:
+    return without_auxiliary(load_architecture(name)) != load_architecture(name)
+
+
+@pytest.mark.parametrize("name", filter(has_heads, published()))
+def test_auxiliary_heads_are_no_choice(name: str) -> None:
+    with pytest.raises(SpaceError, match=r"^decoders\.semantic\.auxiliary.* outside the space"):
+        decide(full(), fitting(name))
 
 
 def test_a_search_can_start_from_every_published_architecture() -> None:
