@@ -68,7 +68,7 @@ def has_heads(name: str) -> bool:
     return without_auxiliary(load_architecture(name)) != load_architecture(name)
 
 
-@pytest.mark.parametrize("name", filter(has_heads, published()))
+@pytest.mark.parametrize("name", [name for name in published() if has_heads(name)])
 def test_auxiliary_heads_are_no_choice(name: str) -> None:
     with pytest.raises(SpaceError, match=r"^decoders\.semantic\.auxiliary.* outside the space"):
         decide(full(), fitting(name))
