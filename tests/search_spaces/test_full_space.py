@@ -19,7 +19,7 @@ from nas.language.decide import decide
 from nas.language.tree import Choice, nodes
 from nas.resolve import closed
 from nas.space import Space, load_space, published
-from search_spaces import without_auxiliary
+from search_spaces.network import without_auxiliary
 
 SIZE = (64, 128)
 OUTSIDE: dict[str, str] = {}
