@@ -3,12 +3,13 @@
     python benchmarks/supernet.py [--crops 64 129] [--rounds 3] [--threads 1] [--batch 2] [--classes 19]
 
 A step is one of the architecture and one of the weights, first order: forward and back to alphas and betas, the weights
-being constants; then forward and back to the weights. What optimisers take is left out. Three take turns, in another
-order each round: the relaxed network with softmax weights; `plain_supernet.py`, which has the same modules and must
-have the same loss (or the run ends with code 1); and the relaxed network with sampled paths. Each step but the first is
-timed. Ratios are taken in each round, of processor seconds, or with more than one thread of seconds on the clock; with
-several counts of threads, each round also compares them. Activations are what autograd keeps for the gradient of the
-weights: bytes of all storages but the network's own, each once.
+being constants, or where paths are sampled two of them forward; then forward and back to the weights. What optimisers
+take is left out. Three take turns, in another order each round: the relaxed network with softmax weights;
+`plain_supernet.py`, which has the same modules and must have the same loss (or the run ends with code 1); and the
+relaxed network with sampled paths. Each step but the first is timed. Ratios are taken in each round, of processor
+seconds, or with more than one thread of seconds on the clock; with several counts of threads, each round also compares
+them. Activations are what autograd keeps for the gradient of the weights: bytes of all storages but the network's own,
+each once.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from plain_supernet import PlainSupernet
 from torch import Tensor
 
 from nas import registry
+from nas.relax.compared import compared
 from nas.relax.constants import constant
 from nas.relax.gates import questions
-from nas.relax.network import RelaxedNetwork
+from nas.relax.network import RelaxedNetwork, Weights
 from nas.relax.planner import RelaxedPlanner, opened
 from nas.relax.weights import ArchitectureParameters
 from nas.space import load_space
@@ -47,17 +49,25 @@ class Case:
     images: Tensor
     target: Tensor
     runs: dict[str, Callable[[], Tensor]]
+    path: Callable[[], Weights]
 
     def loss(self, name: str) -> Tensor:
         """Return the loss of one of the runs, with the same dropout each time."""
         torch.manual_seed(5)
         return F.cross_entropy(self.runs[name](), self.target)
 
+    def value(self, weights: Weights) -> Tensor:
+        """Return the loss with these weights."""
+        return F.cross_entropy(self.network(self.images, weights).logits, self.target)
+
     def step(self, name: str) -> None:
         """Take the gradient by the architecture, and then the gradient by the weights."""
-        with constant(self.network.parameters()):
-            loss = self.loss(name)
-        torch.autograd.grad(loss, list(self.parameters.logits), allow_unused=True)
+        if name == PATHS:
+            compared(self.parameters, self.network, self.path, self.value)
+        else:
+            with constant(self.network.parameters()):
+                loss = self.loss(name)
+            torch.autograd.grad(loss, list(self.parameters.logits), allow_unused=True)
         torch.autograd.grad(self.loss(name), list(self.network.parameters()), allow_unused=True)
 
 
@@ -73,18 +83,17 @@ def case_of(crop: int, asked: argparse.Namespace) -> Case:
     images = torch.randn(asked.batch, 3, crop, crop)
     target = torch.randint(0, asked.classes, (asked.batch, crop, crop))
 
-    def sampled() -> Tensor:
+    def path() -> Weights:
         while not network.reaches(weights := parameters.gumbel(1.0, generator)):
             pass
-        logits: Tensor = network(images, weights).logits
-        return logits
+        return weights
 
     runs: dict[str, Callable[[], Tensor]] = {
         OURS: lambda: network(images, parameters.softmax()).logits,
         PLAIN: lambda: plain(images, parameters.probabilities()),
-        PATHS: sampled,
+        PATHS: lambda: network(images, path()).logits,
     }
-    case = Case(network, parameters, images, target, runs)
+    case = Case(network, parameters, images, target, runs, path)
     with torch.no_grad():
         ours, other = case.loss(OURS).item(), case.loss(PLAIN).item()
     if abs(ours - other) > 1e-4 * abs(other):
