@@ -32,13 +32,13 @@ OOM_SCORE = "800"
 
 def main() -> None:
     """Run jobs until the driver is gone."""
-    _follow(int(sys.argv[1]))
+    follow(int(sys.argv[1]))
     faulthandler.enable()
     os.environ.setdefault("OMP_NUM_THREADS", str(cpus()))
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # spinning makes a shared machine many times slower
-    jobs, events = _take_pipes()
+    jobs, events = take_pipes()
     inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
     stopping = threading.Event()
     threading.Thread(target=_listen, args=(jobs, inbox, stopping), daemon=True).start()
@@ -59,7 +59,7 @@ def cpus() -> int:
     return allowed
 
 
-def _follow(driver: int) -> None:
+def follow(driver: int) -> None:
     """Leave Ctrl-C and the like to the driver, which says when to stop, and die with the driver."""
     for number in FOR_THE_DRIVER:
         signal.signal(number, signal.SIG_IGN)
@@ -72,7 +72,7 @@ def _follow(driver: int) -> None:
         os._exit(1)
 
 
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+def take_pipes() -> tuple[BinaryIO, BinaryIO]:
     """Return stdin and stdout for ourselves; a job finds an empty stdin, and stderr in place of stdout."""
     jobs, events = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     empty = os.open(os.devnull, os.O_RDONLY)
