@@ -31,6 +31,10 @@ class RunError(NasError):
     """A run folder is missing, locked, taken, or belongs to another search."""
 
 
+class StorageError(NasError):
+    """The database of a study, or the disk that a run lies on, does not take what is to be kept."""
+
+
 class RecipeError(NasError):
     """A training recipe holds a field or a value that training does not know."""
 

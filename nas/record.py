@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import optuna
-import sqlalchemy
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import Session
 
+from nas.database import DRIVER, Database, existing_storage
 from nas.errors import RunError
-from nas.rows import write_trial
+from nas.rows import give_back_running, write_attributes, write_trial
+from nas.storage_errors import DatabaseTrouble, explained
+from nas.storage_url import shown
+from nas.study_lock import ourselves
 from nas.units import COSTS
 
 Outcome = Literal["complete", "duplicate", "refused", "failed", "stopped", "running", "waiting"]
@@ -37,7 +40,7 @@ STATES: dict[Outcome, TrialState] = {
 STOPPED = "stopped"
 IN_TRAINING = "in training"
 SECONDS_USED = "seconds_used"
-TIMEOUT = 60
+GPU_SECONDS_USED = "gpu_seconds_used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +96,49 @@ ATTRIBUTES = tuple(
 )
 
 
-def read_trials(url: str, objectives: Sequence[str]) -> list[TrialRecord]:
-    """Return the trials of the study at `url`, in order of their numbers; [] where there is no study yet."""
-    if _is_missing(url):
-        return []
-    with _storage(url) as storage:
-        studies = storage.get_all_studies()
-        if not studies:
-            return []
-        study = optuna.load_study(study_name=studies[0].study_name, storage=storage)
-        return [trial_record(t, objectives) for t in study.get_trials(deepcopy=False)]
+def read_trials(url: str, objectives: Sequence[str], study: str = "") -> list[TrialRecord]:
+    """Return the trials of a study in the database at `url`, in order of their numbers; [] where it is not there yet.
+
+    A study without a name is the only one there.
+    """
+    with _reading(url, study) as (storage, key):
+        trials = [] if key is None else storage.get_all_trials(key, deepcopy=False)
+        return [trial_record(t, objectives) for t in trials]
 
 
-def read_seconds(url: str) -> float:
+def read_seconds(url: str, study: str = "") -> float:
     """Return the seconds of its budget that the search has used, as last written."""
-    if _is_missing(url):
-        return 0.0
-    with _storage(url) as storage:
-        studies = storage.get_all_studies()
-        attrs = storage.get_study_user_attrs(studies[0]._study_id) if studies else {}  # noqa: SLF001
-        return float(attrs.get(SECONDS_USED, 0.0))
+    with _reading(url, study) as (storage, key):
+        attributes = {} if key is None else storage.get_study_user_attrs(key)
+        return float(attributes.get(SECONDS_USED, 0.0))
 
 
-def _is_missing(url: str) -> bool:
-    """Return whether the URL names a SQLite file that is not there: opening it would make one."""
-    parsed = sqlalchemy.make_url(url)
-    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+def only_study(url: str) -> str:
+    """Return the name of the first study in the database at `url`; "" where there is none."""
+    with _reading(url, "") as (storage, key):
+        return "" if key is None else storage.get_study_name_from_id(key)
+
+
+@contextlib.contextmanager
+def _reading(url: str, study: str) -> Iterator[tuple[Any, int | None]]:
+    """Yield the storage, and the key of the study; None where it is not there. Nothing is written or made."""
+    storage = existing_storage(url)
+    try:
+        yield storage, None if storage is None else _key(storage, study)
+    except DatabaseTrouble as error:
+        raise explained(error, url) from error
+    finally:
+        if storage is not None:
+            storage.engine.dispose()
+
+
+def _key(storage: RDBStorage, study: str) -> int | None:
+    """Return the key of the study called `study`, of the first one for ""; None where it is not there."""
+    if not study:
+        return next((s._study_id for s in storage.get_all_studies()), None)  # noqa: SLF001
+    with contextlib.suppress(KeyError):
+        return storage.get_study_id_from_name(study)
+    return None
 
 
 def trial_record(trial: FrozenTrial, objectives: Sequence[str]) -> TrialRecord:
@@ -146,64 +166,36 @@ def _outcome(state: TrialState, facts: Mapping[str, Any]) -> Outcome:
     return next(outcome for outcome, of in STATES.items() if of == state)
 
 
-@contextlib.contextmanager
-def _storage(url: str) -> Iterator[RDBStorage]:
-    storage = open_storage(url)
-    try:
-        yield storage
-    finally:
-        storage.engine.dispose()
-
-
-def open_storage(url: str) -> RDBStorage:
-    """Return the storage at an SQLAlchemy URL; a SQLite file is opened with WAL, so that readers never wait."""
-    is_sqlite = sqlalchemy.make_url(url).get_backend_name() == "sqlite"
-    storage = RDBStorage(
-        url, engine_kwargs={"connect_args": {"timeout": TIMEOUT}} if is_sqlite else None
-    )
-    if is_sqlite:
-        sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
-        storage.engine.dispose()
-    return storage
-
-
-def _tune_sqlite(connection: Any, _: Any) -> None:
-    """Set what SQLite keeps per connection; a power cut may cost the last trials, a kill costs none."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
 class Record:
     """The driver's side of the record: draws trials, writes what becomes of them, gives orphans back.
 
     Whoever makes one holds the run's lock: a trial found RUNNING belongs to a driver that is dead.
     """
 
-    def __init__(self, url: str, name: str, objectives: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        objectives: Mapping[str, str],
+        *,
+        say: Callable[[str], None] | None = None,
+        known: bool = False,
+    ) -> None:
         self.objectives = tuple(objectives)
-        self._storage = open_storage(url)
-        directions: Any = list(objectives.values())
-        with _quiet():
-            study = optuna.create_study(
-                study_name=name, storage=self._storage, directions=directions, load_if_exists=True
-            )
-            study.set_metric_names(list(objectives))
-            self._memory = optuna.create_study(directions=directions)
-        self._id = study._study_id  # noqa: SLF001 - the key in the tables; Optuna has no public way to it
-        found = [d.name.lower() for d in study.directions]
-        if found != directions:
-            raise RunError(f"the study at {url} has directions {found}, the run {directions}")
-        self.seconds_used = float(study.user_attrs.get(SECONDS_USED, 0.0))
-        self.trials: list[TrialRecord] = []
-        self.given_back: list[int] = []
-        self._rows: list[int] = []
-        self._open: dict[int, FrozenTrial] = {}
-        for trial in study.get_trials(deepcopy=False):
-            self._take_over(trial)
+        self._url, self._name = url, name
+        self._directions: Any = list(objectives.values())
+        self.seconds_used = self.gpu_seconds_used = 0.0
+        self._database = Database(url, name, say=say)
+        try:
+            self._database.patiently(lambda _: self._load(known))
+            self._database.write(self._take_over)
+        except BaseException:
+            self._database.close()
+            raise
 
     def close(self) -> None:
-        """Let go of the database."""
-        self._storage.engine.dispose()
+        """Let go of the study, and of the database."""
+        self._database.close()
 
     @property
     def next_number(self) -> int:
@@ -248,18 +240,63 @@ class Record:
         """Let a trial that had begun wait to be asked again, by the next driver, with its number and parameters."""
         return self._write(number, "waiting", {})
 
-    def spend(self, seconds: float) -> None:
-        """Write how much of its time the run has used so far, in all."""
-        self.seconds_used = seconds
-        self._storage.set_study_user_attr(self._id, SECONDS_USED, seconds)
+    def spend(self, seconds: float, gpu_seconds: float = 0.0) -> None:
+        """Write how much of its time the run has used so far, in all: on the clock, and of accelerators."""
+        used = {SECONDS_USED: seconds}
+        if gpu_seconds != self.gpu_seconds_used:
+            used[GPU_SECONDS_USED] = gpu_seconds
+        self._database.write(lambda session, _: write_attributes(session, self._id, used))
+        self.seconds_used, self.gpu_seconds_used = seconds, gpu_seconds
 
-    def _take_over(self, trial: FrozenTrial) -> None:
+    def _load(self, known: bool) -> None:
+        """Read the study, or make it; may be done again."""
+        study = self._study(known)
+        self._id = study._study_id  # noqa: SLF001 - the key in the tables; Optuna has no public way to it
+        attributes = study.user_attrs
+        self.seconds_used = float(attributes.get(SECONDS_USED, 0.0))
+        self.gpu_seconds_used = float(attributes.get(GPU_SECONDS_USED, 0.0))
+        self.trials: list[TrialRecord] = []
+        self.given_back: list[int] = []
+        self._rows: list[int] = []
+        self._open: dict[int, FrozenTrial] = {}
+        for trial in study.get_trials(deepcopy=False):
+            self._adopt(trial)
+
+    def _study(self, known: bool) -> optuna.Study:
+        """Return the study; raises RunError where a known one is gone, or where it is another one's."""
+        storage = self._database.storage
+        if known and _key(storage, self._name) is None:
+            raise RunError(
+                f"there is no study {self._name} in {shown(self._url)} any more, where this run has kept its trials;"
+                " bring that database back, or start a new run (--run)"
+            )
+        with _quiet():
+            study = optuna.create_study(
+                study_name=self._name,
+                storage=storage,
+                directions=self._directions,
+                load_if_exists=True,
+            )
+            found = [d.name.lower() for d in study.directions]
+            if found != self._directions:
+                where = f"the study at {shown(self._url)}"
+                raise RunError(f"{where} has directions {found}, the run {self._directions}")
+            study.set_metric_names(list(self.objectives))
+            self._memory = optuna.create_study(directions=self._directions)
+        return study
+
+    def _take_over(self, session: Session, again: bool) -> None:  # noqa: ARG002 - may be done twice
+        """Write that the study is ours, and that what a dead driver left RUNNING waits again."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_attributes(session, self._id, {DRIVER: ourselves(now)})
+        give_back_running(session, self._id)
+
+    def _adopt(self, trial: FrozenTrial) -> None:
         """Copy a trial of the database into memory; one that a dead driver left RUNNING waits again."""
         row = trial._trial_id  # noqa: SLF001 - the key in the tables
         state = trial.state
         if state == TrialState.RUNNING:
             state = TrialState.WAITING
-            self._storage.set_trial_state_values(row, state)
             self.given_back.append(trial.number)
         copied = _copy(trial, state)
         self._memory.add_trial(_copy(trial, state, facts={}))
@@ -274,9 +311,12 @@ class Record:
         known = {**(before.user_attrs if before else {}), **facts}
         state = STATES[outcome]
         trial = _copy(self._memory.get_trials(deepcopy=False)[number], state, facts=known)
-        row = write_trial(
-            self._storage, self._id, trial, self._rows[number] if before else None, before
-        )
+        held = self._rows[number] if before else None
+
+        def written(session: Session, again: bool) -> int:
+            return write_trial(session, self._id, trial, row=held, before=before, again=again)
+
+        row = self._database.write(written)
         record = trial_record(trial, self.objectives)
         if before is None:
             self._rows.append(row)

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optuna.distributions import distribution_to_json
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
-from sqlalchemy import delete, insert
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 PARTS: tuple[Any, ...] = (
@@ -26,34 +25,61 @@ PARTS: tuple[Any, ...] = (
 
 
 def write_trial(
-    storage: RDBStorage,
+    session: Session,
     study_id: int,
     trial: FrozenTrial,
+    *,
     row: int | None = None,
     before: FrozenTrial | None = None,
+    again: bool = False,
 ) -> int:
     """Write `trial` as a new row, or over `row`, which holds `before`; return the row: the key in Optuna's tables.
 
-    A new one gets the trial's own number: only for the one writer of a study, who counts them.
+    A new one gets the trial's own number: only for the one writer of a study, who counts them. `again` says that this
+    may have been written already: what is there is looked for, and written over.
     """
     old = list(_entries(before)) if before else [[] for _ in PARTS]
-    with Session(storage.engine) as session, session.begin():
-        head: Any = models.TrialModel(study_id=study_id)
-        if row is not None:
-            head = session.get_one(models.TrialModel, row)
-        head.number, head.state = trial.number, trial.state
-        head.datetime_start, head.datetime_complete = trial.datetime_start, trial.datetime_complete
-        session.add(head)
-        session.flush()
-        key: int = head.trial_id
-        for model, entries, was in zip(PARTS, _entries(trial), old, strict=True):
-            if entries == was:
-                continue
-            if was:
-                session.execute(delete(model).where(model.trial_id == key))
-            if entries:
-                session.execute(insert(model), [{"trial_id": key, **entry} for entry in entries])
+    if again and row is None:
+        row = _row_of(session, study_id, trial.number)
+    head: Any = models.TrialModel(study_id=study_id)
+    if row is not None:
+        head = session.get_one(models.TrialModel, row)
+    head.number, head.state = trial.number, trial.state
+    head.datetime_start, head.datetime_complete = trial.datetime_start, trial.datetime_complete
+    session.add(head)
+    session.flush()
+    key: int = head.trial_id
+    for model, entries, was in zip(PARTS, _entries(trial), old, strict=True):
+        if entries == was and not again:
+            continue
+        if was or again:
+            session.execute(delete(model).where(model.trial_id == key))
+        if entries:
+            session.execute(insert(model), [{"trial_id": key, **entry} for entry in entries])
     return key
+
+
+def write_attributes(session: Session, study_id: int, attributes: Mapping[str, Any]) -> None:
+    """Write attributes of a study, over those of the same names."""
+    model = models.StudyUserAttributeModel
+    for key, value in attributes.items():
+        change = update(model).where(model.study_id == study_id, model.key == key)
+        text = json.dumps(value)
+        if session.connection().execute(change.values(value_json=text)).rowcount == 0:
+            session.execute(insert(model), [{"study_id": study_id, "key": key, "value_json": text}])
+
+
+def give_back_running(session: Session, study_id: int) -> None:
+    """Let all trials that are RUNNING wait again."""
+    model = models.TrialModel
+    orphans = update(model).where(model.study_id == study_id, model.state == TrialState.RUNNING)
+    session.execute(orphans.values(state=TrialState.WAITING))
+
+
+def _row_of(session: Session, study_id: int, number: int) -> int | None:
+    model = models.TrialModel
+    query = select(model.trial_id).where(model.study_id == study_id, model.number == number)
+    return session.execute(query).scalar_one_or_none()
 
 
 def _entries(trial: FrozenTrial) -> Iterator[list[dict[str, Any]]]:

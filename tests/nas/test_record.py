@@ -3,8 +3,9 @@ import pytest
 import sqlalchemy
 
 from nas import strategies
+from nas.database import open_storage
 from nas.errors import RunError
-from nas.record import Record, open_storage, read_seconds, read_trials, trial_record
+from nas.record import Record, read_seconds, read_trials, trial_record
 
 OBJECTIVES = {"miou": "maximize", "macs": "minimize"}
 WIDTHS = [8, 16, 32, 64]
