@@ -8,15 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nas import executors, registry, strategies
+from nas import executors, gpus, registry, strategies
 from nas.architecture import Architecture
 from nas.errors import DataError, LimitError, RunError, SpaceError
 from nas.fix import fixed
 from nas.language.decide import decide
+from nas.pool import Pool
 from nas.problem import Budget, Problem, make_problem
 from nas.recipe import Recipe
 from nas.run import LATENCY, Run, Settings
 from nas.space import Space
+from nas.storage_url import StorageUrl
 
 OBJECTIVES = ("miou", "macs")
 BUDGET = Budget(seconds=1800.0)
@@ -29,7 +31,7 @@ class Asked:
     """What a person gave; None is "not said", so that a resumed run can tell what would differ.
 
     `latency_table` is the file to predict latency from; `settings` holds what was said of the plain fields of
-    `Settings`.
+    `Settings`; `password` is that of the study's database.
     """
 
     space: Space | None = None
@@ -41,6 +43,7 @@ class Asked:
     size: tuple[int, int] | None = None
     latency_table: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    password: str = field(default="", repr=False)
 
 
 def new_settings(asked: Asked) -> tuple[Settings, Space]:
@@ -60,7 +63,7 @@ def new_settings(asked: Asked) -> tuple[Settings, Space]:
         size=_checked_size(asked.size or _own_size(asked.space) or data.size),
         problem=problem,
         recipe=(asked.recipe or Recipe()).to_dict(),
-        **{**asked.settings, "device": _device(asked.settings.get("device"))},
+        **{**asked.settings, **_place(Pool.of(asked.settings.get("pool", {})), asked.settings)},
     )
     settings = with_supernet(with_target(settings, asked.latency_table))
     check(settings, data)
@@ -118,8 +121,8 @@ def with_supernet(settings: Settings) -> Settings:
 def check(settings: Settings, data: Any) -> None:
     """Raise where a name is unknown, or the search would look at images that it must not see."""
     strategies.find(settings.strategy)
-    if settings.executor not in executors.EXECUTORS:
-        executors.make(settings.executor)
+    executors.check(settings.pool.executor)
+    _check_gpu_hours(settings)
     if settings.stall is not None and settings.stall < 1:
         raise LimitError(f"stall: expected a number of trials from 1, got {settings.stall}")
     if settings.split is None:
@@ -161,12 +164,15 @@ def changed(run: Run, asked: Asked) -> Run:
             f"{run.folder} is another search; what differs:\n  {what}\n"
             "leave these out to go on with it, or start a new run (--run)"
         )
-    changes: dict[str, Any] = {k: v for k, v in asked.settings.items() if k in {"stall", "device"}}
+    changes: dict[str, Any] = {k: v for k, v in asked.settings.items() if k in {"stall", "storage"}}
+    if asked.settings.keys() & {"device", "pool"}:
+        pool = old.pool.changed(asked.settings.get("pool", {}))
+        executors.check(pool.executor)
+        changes |= _place(pool, {"device": old.device, **asked.settings})
     if asked.budget != Budget():
         budget = old.problem.budget.raised(asked.budget)
         changes["problem"] = Problem(old.problem.objectives, old.problem.limits, budget)
-    if "device" in changes:
-        changes["device"] = _device(changes["device"])
+    _check_gpu_hours(replace(old, **changes))
     return run.change(**changes) if changes else run
 
 
@@ -194,7 +200,9 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
         given["latency table"] = (f"its own, {LATENCY}", asked.latency_table)
     if asked.size is not None:
         given["size"] = (old.size, tuple(asked.size))
-    same = ("strategy", "evaluator", "executor", "split", "seed", "target", "plugins", "fixed")
+    if "storage" in asked.settings:
+        given |= _storage_difference(old.storage, asked.settings["storage"])
+    same = ("strategy", "evaluator", "split", "seed", "target", "plugins", "fixed")
     given |= {k: (getattr(old, k), asked.settings[k]) for k in same if k in asked.settings}
     for name, value in asked.settings.get("supernet", {}).items():
         given[f"supernet.{name}"] = (old.supernet.get(name), value)
@@ -203,6 +211,13 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
         for name, (has, wants) in given.items()
         if has != wants
     ]
+
+
+def _storage_difference(old: str | None, new: str) -> dict[str, tuple[Any, Any]]:
+    """Return what differs where this is another database; another user, or way to connect, may be asked for."""
+    if old is not None and StorageUrl(old).database == StorageUrl(new).database:
+        return {}
+    return {"storage": (old or "its study in its own folder", new)}
 
 
 def _recipe_differences(
@@ -281,6 +296,33 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
     if min(height, width) < 1:
         raise LimitError(f"input size {height}x{width}: expected height and width from 1")
     return int(height), int(width)
+
+
+def _place(pool: Pool, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the device to train on, and the pool with what a trial gets of accelerators.
+
+    Raises RunError where trials are to have accelerators and run on the CPU.
+    """
+    on_cluster = pool.executor == "ray" and said.get("device") in {None, "auto"}
+    device = (
+        ("cuda" if pool.gpus_per_trial else "cpu") if on_cluster else _device(said.get("device"))
+    )
+    if pool.gpus_per_trial and not device.startswith("cuda"):
+        raise RunError(
+            f"{pool.gpus_per_trial:g} GPUs per trial, but trials run on {device}; add --device cuda, or leave them out"
+        )
+    if pool.executor == "processes" and pool.gpus_per_trial is None and device == "cuda":
+        share = min(1.0, len(gpus.visible()) / (pool.workers or 1))
+        pool = replace(pool, gpus_per_trial=share)
+    return {"device": device, "pool": pool}
+
+
+def _check_gpu_hours(settings: Settings) -> None:
+    """Raise LimitError where the budget counts what trials do not use."""
+    if settings.problem.budget.gpu_seconds is not None and not settings.gpus_per_trial:
+        raise LimitError(
+            f"the budget counts GPU-hours, but trials run on {settings.device} and use none; give it a time or trials"
+        )
 
 
 def _device(name: str | None) -> str:

@@ -39,7 +39,7 @@ def confirm(
         trials = {t.number: t for t in found.trials}
         best = [trials[row.trial] for row in found.rows[: max(1, number)]]
         own = executor is None
-        executor = executor or executors.make(run.settings.executor)
+        executor = executor or executors.make(run.settings.pool)
         try:
             _train_again(run, best, executor, say)
         finally:

@@ -16,39 +16,19 @@ from typing import Any
 from nas.candidates import Candidate, Candidates, derive_seed
 from nas.errors import LimitError
 from nas.executors import Executor
-from nas.job import GROUNDWORK, Epoch, Job, Result
+from nas.job import GROUNDWORK, Job, Note, Result
 from nas.progress import Progress, View
 from nas.record import Outcome, Record, TrialRecord
 from nas.run import Ended, Run
+from nas.spent import Spent
 from nas.standing import Standing
 
 POLL = 0.25
 """Seconds between two looks at the clock and at Ctrl-C."""
-SAVE = 1.0
-"""Seconds of the budget that a kill may forget."""
 PATIENCE = 15.0
 """Seconds that a trial in flight has to stop after Ctrl-C, before its worker is ended."""
 FAILURES = 10
 """Trained trials in a row that all fail, after which the search ends: something is wrong with all of them."""
-
-
-class Clock:
-    """The seconds that the run has used of its budget, over all its drivers."""
-
-    def __init__(self, record: Record) -> None:
-        self._record = record
-        self._before = record.seconds_used
-        self._start = time.monotonic()
-
-    @property
-    def used(self) -> float:
-        """Seconds used so far."""
-        return self._before + time.monotonic() - self._start
-
-    def save(self, every: float = SAVE) -> None:
-        """Write it down if the last time is `every` seconds ago."""
-        if self.used - self._record.seconds_used >= every:
-            self._record.spend(self.used)
 
 
 class Interrupt:
@@ -94,11 +74,12 @@ class Driver:
         self._candidates = candidates
         self._executor = executor
         self._progress = progress
-        self._clock = Clock(record)
+        self._spent = Spent(record, run.settings.gpus_per_trial)
         self._interrupt = Interrupt()
         self._out: dict[int, Job] = {}
         self._running: dict[int, Mapping[str, Any]] = {}
         self._deaths: dict[int, int] = {}
+        self._again: list[Job] = []
         self._standing = Standing(run.problem, record.trials)
         self._failures = 0
         self._late = False
@@ -114,8 +95,8 @@ class Driver:
                 self._drain()
             finally:
                 self._executor.close()
-                self._clock.save(0.0)
-        self._run.log("ended", why=ended, note=self.note, seconds_used=self._clock.used)
+                self._spent.save(0.0)
+        self._run.log("ended", why=ended, note=self.note, seconds_used=self._spent.seconds)
         return ended
 
     @property
@@ -125,7 +106,8 @@ class Driver:
         return View(
             name=f"{self._run.settings.space}  {self._run.folder}",
             problem=self._run.problem,
-            seconds_used=self._clock.used,
+            seconds_used=self._spent.seconds,
+            gpu_seconds_used=self._spent.gpu_seconds,
             counts=standing.counts,
             counted=standing.counted,
             repaired=standing.repaired,
@@ -149,18 +131,33 @@ class Driver:
         told = False
         while True:
             ended = self._ended()
-            if ended and (ended == "interrupted" or not self._out):
-                return ended
             if self._is_late() and not told:
                 self._executor.stop_current()
+                self._give_up_again()
                 told = True
-            full = len(self._out) >= self._executor.capacity or GROUNDWORK in self._out
-            if ended or full:
-                self._collect(POLL)
-            else:
-                self._propose()
-            self._clock.save()
+            if ended == "interrupted" or (ended and not self._out and not self._again):
+                return ended
+            self._step(ended)
+            self._spent.count(len(self._out))
+            self._spent.save()
             self._progress.update(self.view)
+
+    def _step(self, ended: Ended) -> None:
+        """Wait for what is out where nothing more can go out; else hand out what comes back first, then what is new."""
+        full = len(self._out) >= self._executor.capacity or GROUNDWORK in self._out
+        if full or (ended and not self._again):
+            self._collect(POLL)
+        elif self._again:
+            self._submit(replace(self._again.pop(0), seconds_left=self._seconds_left))
+        else:
+            self._propose()
+
+    def _give_up_again(self) -> None:
+        """At the deadline, end what waits to go out once more."""
+        for job in self._again:
+            self._out[job.number] = job
+            self._take(Result(job.number, "stopped"))
+        self._again = []
 
     def _ended(self) -> Ended:
         """Return why nothing more is to be handed out, "" as long as something is."""
@@ -170,7 +167,7 @@ class Driver:
             return "interrupted"
         if self._is_late():
             return "budget"
-        if budget.trials is not None and self._standing.counted + len(self._out) >= budget.trials:
+        if budget.trials is not None and self._standing.counted + self._promised >= budget.trials:
             return "budget"
         if self._candidates.used_up:
             self.note = self._candidates.used_up
@@ -186,9 +183,13 @@ class Driver:
             return "stalled"
         return ""
 
+    @property
+    def _promised(self) -> int:
+        """How many trials have begun and not ended."""
+        return len(self._out) + len(self._again)
+
     def _is_late(self) -> bool:
-        seconds = self._run.problem.budget.seconds
-        return self._late or (seconds is not None and self._clock.used >= seconds)
+        return self._late or self._spent.reaches(self._run.problem.budget)
 
     def _propose(self) -> None:
         """Ask for one architecture; hand it out if it is new. A strategy may want something else done before."""
@@ -217,8 +218,7 @@ class Driver:
 
     @property
     def _seconds_left(self) -> float | None:
-        budget = self._run.problem.budget.seconds
-        return None if budget is None else max(0.0, budget - self._clock.used)
+        return self._spent.left(self._run.problem.budget)
 
     def _submit(self, job: Job) -> None:
         if job.number == GROUNDWORK:
@@ -233,15 +233,19 @@ class Driver:
     def _collect(self, timeout: float) -> None:
         """Take in what the executor has to say."""
         for event in self._executor.poll(timeout):
-            if isinstance(event, Epoch):
-                self._running[event.number] = event.values
-                self._clock.save()
-                self._progress.update(self.view)
-            else:
+            if isinstance(event, Result):
                 self._take(event)
+            elif isinstance(event, Note):
+                self._run.log("note", text=event.text)
+                self._progress.say(event.text)
+            else:
+                self._running[event.number] = event.values
+                self._spent.count(len(self._out))
+                self._spent.save()
+                self._progress.update(self.view)
 
     def _take(self, result: Result) -> None:
-        """Write the result of a trial; a trial whose worker died goes out once more."""
+        """Write the result of a trial; a trial whose worker died goes out again."""
         job = self._out.pop(result.number)
         self._running.pop(result.number, None)
         if result.state == "died" and self._died(job, result):
@@ -281,7 +285,7 @@ class Driver:
         )
 
     def _died(self, job: Job, result: Result) -> bool:
-        """Return whether the job was handed out again, which a job is once."""
+        """Return whether the job will be handed out again, which a job is as often as the pool says."""
         self._deaths[job.number] = self._deaths.get(job.number, 0) + 1
         self._run.log(
             "worker died",
@@ -289,11 +293,13 @@ class Driver:
             error=result.error,
             time_number=self._deaths[job.number],
         )
-        if self._deaths[job.number] > 1 or self._interrupt.asked or self._is_late():
+        tries = self._run.settings.pool.tries
+        if self._deaths[job.number] >= tries or self._is_late():
             return False
         what = job.evaluator if job.number == GROUNDWORK else f"trial {job.number}"
-        self._progress.say(f"{what}: {_text(result)}; trying it once more")
-        self._submit(job)
+        again = f"{self._deaths[job.number]} of {tries - 1}"
+        self._progress.say(f"{what}: {_text(result)}; it goes out again ({again})")
+        self._again.append(job)
         return True
 
     def _judge(self, result: Result) -> tuple[Outcome, dict[str, Any], list[float] | None]:
@@ -336,15 +342,15 @@ class Driver:
 
     def _drain(self) -> None:
         """After Ctrl-C: let what is out stop, write what is finished, give back the rest."""
-        if not self._out:
-            return
-        self._progress.update(self.view)
-        self._executor.stop_current()
+        if self._out:
+            self._progress.update(self.view)
+            self._executor.stop_current()
         end = time.monotonic() + PATIENCE
         while self._out and time.monotonic() < end:
             self._collect(POLL)
-        for number in list(self._out):
+        for number in [*self._out, *(job.number for job in self._again)]:
             self._give_back(number)
+        self._again = []
 
     def _give_back(self, number: int) -> None:
         self._out.pop(number, None)

@@ -84,7 +84,14 @@ class Result:
     seconds: float = 0.0
 
 
-Event = Epoch | Result
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a person should know of the workers: a node is gone, none is free."""
+
+    text: str
+
+
+Event = Epoch | Result | Note
 
 
 class Stop:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from nas.errors import LimitError, suggest
@@ -15,7 +15,9 @@ DIRECTIONS: dict[str, Direction] = {"miou": "maximize", **dict.fromkeys(COSTS, "
 
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(min|[dhms])")
+_WORDS = {"trials": "a number of trials", "seconds": "a time", "gpu_seconds": "GPU-hours"}
 _TRIALS = re.compile(r"(\d+)\s*(?:trials?|t)")
+_GPU_HOURS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)gpu-?h(?:ours?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +63,25 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When the run ends: after so many trained trials, or after so many seconds; the first reached counts."""
+    """When the run ends: after so many trained trials, seconds, or seconds of accelerators; the first reached counts.
+
+    A second of half an accelerator is half a second.
+    """
 
     trials: int | None = None
     seconds: float | None = None
+    gpu_seconds: float | None = None
 
     def __str__(self) -> str:
         parts = [] if self.trials is None else [f"{self.trials}trials"]
-        return " ".join(parts if self.seconds is None else [*parts, show_seconds(self.seconds)])
+        parts += [] if self.seconds is None else [show_seconds(self.seconds)]
+        parts += [] if self.gpu_seconds is None else [f"{self.gpu_seconds / 3600:g}gpu-hours"]
+        return " ".join(parts)
 
     def raised(self, other: Budget) -> Budget:
         """Return this budget with what `other` sets put in its place."""
-        trials = self.trials if other.trials is None else other.trials
-        return Budget(trials, self.seconds if other.seconds is None else other.seconds)
+        given = {name: value for name, value in asdict(other).items() if value is not None}
+        return replace(self, **given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +140,33 @@ def make_problem(
 
 
 def parse_budget(texts: str | Iterable[str]) -> Budget:
-    """Return the budget of "30m", "8h", "1h30m", "50trials", or several of them (the first reached ends the search)."""
-    items = (
-        texts.replace(",", " ").split()
-        if isinstance(texts, str)
-        else [p for t in texts for p in _split(t)]
-    )
-    trials: int | None = None
-    seconds: float | None = None
+    """Return the budget of "30m", "8h", "1h30m", "50trials", "40gpu-hours", or several of them (the first one reached).
+
+    Raises LimitError for a text that is none of these, for two of a kind, and for nothing at all of something.
+    """
+    items = _split(texts) if isinstance(texts, str) else [p for t in texts for p in _split(t)]
+    given: dict[str, Any] = {}
     for item in items:
-        count = _TRIALS.fullmatch(item)
-        if (trials if count else seconds) is not None:
-            twice = "a number of trials" if count else "a time"
-            raise LimitError(f"budget {' '.join(items)!r} gives {twice} twice; keep one of them")
-        if count:
-            trials = int(count[1])
-        else:
-            seconds = _duration(item)
-    if trials == 0 or seconds == 0:
+        name, value = _part(item)
+        if name in given:
+            raise LimitError(
+                f"budget {' '.join(items)!r} gives {_WORDS[name]} twice; keep one of them"
+            )
+        given[name] = value
+    if 0 in given.values():
         raise LimitError(
             f"budget {' '.join(items)!r} leaves nothing to do: give at least one trial or one second"
         )
-    return Budget(trials, seconds)
+    return Budget(**given)
+
+
+def _part(item: str) -> tuple[str, float]:
+    """Return the field of `Budget` that a text is about, and its value."""
+    if count := _TRIALS.fullmatch(item):
+        return "trials", int(count[1])
+    if hours := _GPU_HOURS.fullmatch(item):
+        return "gpu_seconds", float(hours[1]) * 3600
+    return "seconds", _duration(item)
 
 
 def _split(text: str) -> list[str]:
@@ -164,7 +177,7 @@ def _duration(text: str) -> float:
     """Return the seconds of "1h30m"."""
     parts = _DURATION.findall(text)
     if not parts or "".join(n + u for n, u in parts) != text:
-        expected = "a time (30m, 8h, 1h30m, 90s) or a number of trials (50trials)"
+        expected = "a time (30m, 8h, 1h30m, 90s), a number of trials (50trials) or of GPU-hours (40gpu-hours)"
         raise LimitError(f"{text!r} is not a budget: expected {expected}")
     return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
 

@@ -29,6 +29,7 @@ class View:
     name: str
     problem: Problem
     seconds_used: float
+    gpu_seconds_used: float = 0.0
     counts: Mapping[str, int] = field(default_factory=Counter)
     counted: int = 0
     repaired: int = 0
@@ -195,6 +196,10 @@ def budget_line(view: View) -> str:
     if budget.seconds is not None:
         rest = show_seconds(max(0.0, budget.seconds - used))
         parts.append(f"{show_seconds(used)} of {show_seconds(budget.seconds)}, {rest} left")
+    if budget.gpu_seconds is not None:
+        parts.append(
+            f"{view.gpu_seconds_used / 3600:.3g} of {budget.gpu_seconds / 3600:g} GPU-hours"
+        )
     return "; ".join(parts) or f"{show_seconds(used)}, no budget set"
 
 

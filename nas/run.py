@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import secrets
 import shlex
 import socket
 import sys
@@ -19,8 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from nas.atomic import append_line, write_atomic
 from nas.errors import RunError, suggest
+from nas.pool import Pool
 from nas.problem import Budget, Limits, Objective, Problem
+from nas.storage_url import StorageUrl, masked, sqlite_url
 
 if TYPE_CHECKING:
     from nas.record import TrialRecord
@@ -38,7 +42,8 @@ class Settings:
 
     `split` None is a held-back part of the training split; `target` is what latency is of, None where nobody asked.
     `fixed` are choices of the space closed by hand, path to value; `supernet` is the schedule of a differentiable
-    search (`nas.relax.schedule.Schedule`), empty for any other.
+    search (`nas.relax.schedule.Schedule`), empty for any other. `storage` is the URL of the study's database without
+    its password, None for a SQLite file in the run's folder, and `study` its name there.
     """
 
     space: str
@@ -50,7 +55,6 @@ class Settings:
     problem: Problem
     strategy: str = "tpe"
     evaluator: str = "short_training"
-    executor: str = "local"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
     seed: int = 0
@@ -61,6 +65,17 @@ class Settings:
     plugins: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
     supernet: Mapping[str, Any] = field(default_factory=dict)
+    pool: Pool = field(default_factory=Pool)
+    storage: str | None = None
+    study: str = ""
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """What a trial takes of accelerators, for counting their hours."""
+        if not self.device.startswith("cuda"):
+            return 0.0
+        share = self.pool.gpus_per_trial
+        return 1.0 if share is None else share
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as it stands in `run.yaml`."""
@@ -74,7 +89,7 @@ class Settings:
             "budget": asdict(problem.budget),
             "strategy": self.strategy,
             "evaluator": self.evaluator,
-            "executor": self.executor,
+            "pool": self.pool.to_dict(),
             "recipe": dict(self.recipe),
             "split": self.split,
             "seed": self.seed,
@@ -85,6 +100,7 @@ class Settings:
             "plugins": list(self.plugins),
             "fixed": dict(self.fixed),
             "supernet": dict(self.supernet),
+            "study": {"storage": self.storage, "name": self.study},
         }
 
     @classmethod
@@ -93,7 +109,7 @@ class Settings:
         objectives = tuple(Objective.of(name) for name in data["objectives"])
         problem = Problem(objectives, Limits(**data["limits"]), Budget(**data["budget"]))
         height, width = data["size"]
-        same = ("strategy", "evaluator", "executor", "recipe", "split", "seed", "device", "stall")
+        same = ("strategy", "evaluator", "recipe", "split", "seed", "device", "stall")
         return cls(
             space=data["space"]["name"],
             space_digest=data["space"]["digest"],
@@ -107,17 +123,24 @@ class Settings:
             target=data.get("target"),
             fixed=data.get("fixed", {}),
             supernet=data.get("supernet", {}),
+            pool=Pool.of(data.get("pool") or {"executor": data.get("executor")}),
+            storage=data.get("study", {}).get("storage"),
+            study=data.get("study", {}).get("name", ""),
             **{name: data[name] for name in same},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One search in its folder; `ended` says why the search that returned it ended ("" for an opened run)."""
+    """One search in its folder; `ended` says why the search that returned it ended ("" for an opened run).
+
+    `password` is that of the study's database where one was given with its URL; it is never written.
+    """
 
     folder: Path
     settings: Settings
     ended: Ended = ""
+    password: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -141,8 +164,8 @@ class Run:
             raise RunError(
                 f"{path} holds a run already: --resume {path} goes on with it; or name another folder"
             )
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "space.yaml").write_text(space_text, encoding="utf-8")
+        settings = replace(settings, study=settings.study or _study_name(path, settings.storage))
+        write_atomic(path / "space.yaml", space_text.encode())
         head = {"schema": SCHEMA, "created": now(), "command": _command()}
         facts = {"versions": versions(), "machine": machine()}
         _write(path / "run.yaml", {**head, **settings.to_dict(), **facts})
@@ -162,7 +185,26 @@ class Run:
     @property
     def study_url(self) -> str:
         """The storage URL of the study, as Optuna and its dashboard take it."""
-        return f"sqlite:///{self.folder.resolve() / 'study.db'}"
+        if self.settings.storage is None:
+            return sqlite_url(self.folder / "study.db")
+        return StorageUrl(self.settings.storage, self.password).full
+
+    @property
+    def study_name(self) -> str:
+        """The study's name in its database; a run from before names were kept has the only one of its file."""
+        from nas.record import only_study
+
+        return self.settings.study or only_study(self.study_url) or self.folder.resolve().name
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a driver has had the study: then there is one."""
+        return self.log_file.exists()
+
+    @property
+    def log_file(self) -> Path:
+        """What happened, one event per line."""
+        return self.folder / "log.jsonl"
 
     @property
     def cache(self) -> Path:
@@ -196,13 +238,13 @@ class Run:
         """Return all trials on record, in order."""
         from nas.record import read_trials
 
-        return read_trials(self.study_url, [o.name for o in self.problem.objectives])
+        names = [o.name for o in self.problem.objectives]
+        return read_trials(self.study_url, names, self.settings.study)
 
     def log(self, event: str, **facts: Any) -> None:
         """Append one event to `log.jsonl`."""
         line = json.dumps({"time": now(), "event": event, **facts}, default=str)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(self.log_file, line)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -257,7 +299,13 @@ def _command() -> str:
     """Return what was typed; `python -m nas` is `nas`."""
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
-    return shlex.join([name, *sys.argv[1:]])
+    return shlex.join([name, *map(masked, sys.argv[1:])])
+
+
+def _study_name(folder: Path, storage: str | None) -> str:
+    """Return a name for a new study: in a database that runs share it must be one that no other run has."""
+    name = folder.resolve().name
+    return name if storage is None else f"{name}-{secrets.token_hex(4)}"
 
 
 def processor() -> str:
@@ -287,6 +335,4 @@ def _read(folder: Path) -> dict[str, Any]:
 def _write(file: Path, data: Mapping[str, Any]) -> None:
     """Replace the file at once: a kill leaves the old one or the new one."""
     text = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=120)
-    temporary = file.with_suffix(".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+    write_atomic(file, text.encode())

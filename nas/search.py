@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from nas import asked as asking
-from nas import executors, registry
+from nas import database, executors, registry
 from nas.architecture import Architecture, save_architecture
 from nas.asked import Asked
 from nas.candidates import Candidates
@@ -23,6 +23,7 @@ from nas.driver import Driver
 from nas.errors import RunError
 from nas.executors import Executor
 from nas.fix import parse_fixes
+from nas.full_disk import full_disk_told
 from nas.job import Job
 from nas.latency import in_search as latency
 from nas.problem import Budget, parse_budget
@@ -31,6 +32,7 @@ from nas.recipe import Recipe
 from nas.record import Record
 from nas.run import LATENCY, SUPERNET, Run, Settings
 from nas.space import Space, load_space
+from nas.storage_url import StorageUrl
 
 if TYPE_CHECKING:
     from nas.preflight import Preflight
@@ -62,8 +64,14 @@ def search(
     supernet: Mapping[str, Any] | None = None,
     evaluator: str | None = None,
     executor: str | None = None,
+    workers: int | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+    address: str | None = None,
+    retries: int | None = None,
     start_from: Iterable[str | Path] = (),
     plugins: Iterable[str | Path] = (),
+    storage: str | None = None,
     run: str | Path | None = None,
     resume: str | Path | None = None,
     dry_run: bool = False,
@@ -74,31 +82,49 @@ def search(
 
     A new run needs a space; all else has a default (built-in data, the space's own input size, mIoU against MACs,
     TPE, 30 minutes, `results/SPACE-TIME`). `resume` names a run to go on with: what is left out is taken from it,
-    `budget` raises its own, `start_from` adds to what it tries, `stall` and `device` may change, anything else must
-    be as it was. `fix` closes choices of the space ("PATH=VALUE"); `supernet` holds fields of
+    `budget` raises its own, `start_from` adds to what it tries, `stall`, `device` and where trials run may change,
+    anything else must be as it was. `fix` closes choices of the space ("PATH=VALUE"); `supernet` holds fields of
     `nas.relax.schedule.Schedule` for the strategy "differentiable". `dry_run` stops after the pre-flight and leaves no
     run.
+
+    Trials run one at a time in a process of their own; `executor` "processes" runs `workers` of them at once on this
+    machine, "ray" on the cluster at `address`, or one that it starts here. Each gets `cpus_per_trial` and
+    `gpus_per_trial`; one whose worker died goes out again `retries` times (see `nas.pool.Pool`).
+
+    The study is kept in a file of the run's folder, or in the database at `storage` (PostgreSQL, MySQL, a SQLite file),
+    which many runs may share; its password is never written: see `nas.storage_url`.
 
     Latency (`max_latency`, or "latency" among the objectives) is predicted for `target`, by default ONNX Runtime on one
     thread of this machine, from `latency_table`; without one some dozens of networks are timed first, once for this
     space and machine. The networks of the final front are measured.
 
-    Raises SpaceError, DataError, LimitError, LatencyError, RecipeError or RunError before the budget starts. With the
+    Raises SpaceError, DataError, LimitError, LatencyError, RecipeError or RunError before the budget starts, and
+    StorageError, also later, where the database or the disk does not take what is to be kept. With the
     first Ctrl-C the run ends as "interrupted" and can be resumed; the second one comes through as KeyboardInterrupt.
     """
     registry.load()
     files = tuple(str(Path(p).resolve()) for p in plugins)
     for file in files:
         registry.use_file(file)
+    where = None if storage is None else StorageUrl.of(storage)
     said = {
         "strategy": strategy,
         "evaluator": evaluator,
-        "executor": executor,
+        "pool": _said(
+            executor=executor,
+            workers=workers,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            address=address,
+            retries=retries,
+        )
+        or None,
         "split": split,
         "target": target,
         "seed": seed,
         "device": device,
         "stall": stall,
+        "storage": None if where is None else where.text,
         "plugins": files or None,
         "fixed": parse_fixes(fix) or None,
         "supernet": supernet or None,
@@ -118,6 +144,7 @@ def search(
         recipe=recipe if recipe is None or isinstance(recipe, Recipe) else Recipe.of(recipe),
         size=size,
         settings={name: value for name, value in said.items() if value is not None},
+        password="" if where is None else where.password,
     )
     names = tuple(str(s) for s in start_from)
     show = make_progress(progress)
@@ -129,6 +156,11 @@ def search(
         return _go_on(asked, names, Path(resume), show, checks=(preflight and dry_run, dry_run))
     finally:
         show.close()
+
+
+def _said(**fields: Any) -> dict[str, Any]:
+    """Return the fields that somebody gave."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _begin(
@@ -149,6 +181,8 @@ def _begin(
         raise RunError(
             f"{path} holds a run already: --resume {path} goes on with it; or name another folder"
         )
+    if settings.storage is not None:
+        database.check(StorageUrl(settings.storage, asked.password).full)
     here = "target" in asked.settings
     table = latency.table_for(space, settings, asked.latency_table, show.say, here=here)
     counter = Counter(settings.size, latency.predictor(table))
@@ -165,19 +199,20 @@ def _begin(
             )
         if only_check:
             return Run(path, settings, "dry run")
-        run = Run.create(path, settings, asked.space.text)
-        if table is not None:
-            table.save(run.latency_table)
-        with run.lock():
-            return _drive(run, space, starts, executor, counter=counter, show=show)
+        with full_disk_told(path):
+            run = replace(Run.create(path, settings, asked.space.text), password=asked.password)
+            if table is not None:
+                table.save(run.latency_table)
+            with run.lock():
+                return _drive(run, space, starts, executor, counter=counter, show=show)
 
 
 def _go_on(
     asked: Asked, names: tuple[str, ...], folder: Path, show: Progress, *, checks: tuple[bool, bool]
 ) -> Run:
     """Go on with a run that is the same search."""
-    run = Run.open(folder)
-    with run.lock():
+    run = replace(Run.open(folder), password=asked.password)
+    with full_disk_told(folder), run.lock():
         for file in run.settings.plugins:
             registry.use_file(file)
         run = asking.changed(run, asked)
@@ -206,11 +241,12 @@ def _drive(
 ) -> Run:
     """Open the record and run the loop; the lock is held."""
     objectives = {o.name: o.direction for o in run.problem.objectives}
-    record = Record(run.study_url, run.folder.resolve().name, objectives)
+    known = run.has_begun
+    record = Record(run.study_url, run.study_name, objectives, say=show.say, known=known)
     try:
-        known = {t.start_from for t in record.trials}
+        started = {t.start_from for t in record.trials}
         for name, params in starts.items():
-            if name not in known:
+            if name not in started:
                 record.enqueue(params, name)
         run.log(
             "started",
@@ -312,7 +348,7 @@ def _guide(run: Run, record: Record) -> Guide | None:
 
 @contextmanager
 def _executor(settings: Settings) -> Iterator[Executor]:
-    executor = executors.make(settings.executor)
+    executor = executors.make(settings.pool)
     try:
         yield executor
     finally:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STRATEGIES = ("tpe", "nsga2", "random", "differentiable")
 OBJECTIVES = ("miou", "macs", "params", "memory", "latency")
 WHAT, LIMITS, HOW, GO_ON = "What to search", "Limits and budget", "How to search", "Run"
+WHERE = "Where trials run"
 SAME = (
     "data",
     "max_macs",
@@ -36,6 +37,13 @@ SAME = (
     "start_from",
     "fix",
     "resume",
+    "storage",
+    "executor",
+    "workers",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "address",
+    "retries",
 )
 
 
@@ -48,6 +56,8 @@ SAME = (
         "nas search my_space.yaml --use my_block.py --data folder:my_images --budget 30m --budget 50trials",
         "nas search real_time --data folder:my_images --max-latency 20ms --objective miou --objective latency",
         "nas search auto_deeplab --strategy differentiable --data camvid:/data/camvid --target-macs 2G --budget 8h",
+        "nas search real_time --data folder:my_images --executor processes --workers 4 --budget 8h",
+        "nas search real_time --data camvid:/shared/camvid --address auto --gpus-per-trial 0.5 --budget 40gpu-hours",
         "nas search --resume results/real_time --budget 12h",
     ),
 )
@@ -109,8 +119,8 @@ SAME = (
 @click.option(
     "--budget",
     multiple=True,
-    metavar="TIME|TRIALS",
-    help="30m, 8h or 50trials; several: the first reached ends the search.",
+    metavar="TIME|TRIALS|GPU-HOURS",
+    help="30m, 8h, 50trials or 40gpu-hours; several: the first reached ends the search.",
     show_default="30m",
     panel=LIMITS,
 )
@@ -147,6 +157,53 @@ SAME = (
 @click.option(
     "--device", help="cpu, cuda, cuda:1.", show_default="a GPU where there is one", panel=HOW
 )
+@click.option(
+    "--executor",
+    type=click.Choice(("local", "processes", "ray")),
+    help="local: one trial at a time; processes: several on this machine; ray: on a Ray cluster.",
+    show_default="local, or what the options below are for",
+    panel=WHERE,
+)
+@click.option(
+    "--workers",
+    "--max-concurrent",
+    "workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most so many trials at once.",
+    show_default="as many as fit",
+    panel=WHERE,
+)
+@click.option(
+    "--cpus-per-trial",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Processors that a trial gets, and the number of its threads.",
+    show_default="processes: an equal share; ray: 1",
+    panel=WHERE,
+)
+@click.option(
+    "--gpus-per-trial",
+    type=click.FloatRange(0),
+    metavar="N",
+    help="GPUs that a trial gets; 0.5 puts two trials on one.",
+    show_default="processes: an equal share; ray: 0",
+    panel=WHERE,
+)
+@click.option(
+    "--address",
+    help="A running Ray cluster: auto (the one on this machine), HOST:PORT or ray://HOST:PORT.",
+    show_default="a Ray of its own on this machine",
+    panel=WHERE,
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    metavar="N",
+    help="How often a trial goes out again after its worker or node died; then it has failed.",
+    show_default="1; ray: 3",
+    panel=WHERE,
+)
 @recipe_options
 @differentiable_options
 @click.option(
@@ -160,6 +217,14 @@ SAME = (
     "--resume",
     type=click.Path(path_type=Path),
     help="Go on with the run in this folder.",
+    panel=GO_ON,
+)
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Keep the study in this database: postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME, sqlite:////FILE.db. "
+    "The password is better in $NAS_STORAGE_PASSWORD; it is never written down.",
+    show_default="study.db in the run's folder",
     panel=GO_ON,
 )
 @click.option(

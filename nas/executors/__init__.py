@@ -15,7 +15,9 @@ from typing import Any, Protocol, cast
 
 from nas.architecture import Architecture
 from nas.errors import NasError, TrainingError, suggest
-from nas.job import Epoch, Event, Job, Result, Stop
+from nas.full_disk import TOLD, is_full
+from nas.job import Epoch, Event, Job, Note, Result, Stop
+from nas.pool import Pool
 
 __all__ = [
     "EXECUTORS",
@@ -23,6 +25,8 @@ __all__ = [
     "Event",
     "Executor",
     "Job",
+    "Note",
+    "Pool",
     "Result",
     "Scorer",
     "Stop",
@@ -35,11 +39,11 @@ Evaluate = Callable[[Job, Stop], Iterator[Mapping[str, Any]]]
 
 
 class Executor(Protocol):
-    """Runs jobs. Made without arguments; starts its workers on the first job and keeps them warm."""
+    """Runs jobs. Made of a `Pool`; starts its workers when there are jobs for them, and keeps them warm."""
 
     @property
     def capacity(self) -> int:
-        """How many jobs may be out at once."""
+        """How many jobs may be out at once, as things are: fewer when a node is gone, 0 while there is none."""
         ...
 
     def submit(self, job: Job) -> None:
@@ -61,16 +65,23 @@ class Executor(Protocol):
 
 EXECUTORS: dict[str, str] = {
     "local": "nas.executors.local:LocalExecutor",
+    "processes": "nas.executors.local:LocalExecutor",
+    "ray": "nas.executors.ray:RayExecutor",
     "in_process": "nas.executors.in_process:InProcessExecutor",
 }
 
 
-def make(name: str) -> Executor:
-    """Return the executor called `name`; its file is imported only now."""
+def make(pool: Pool) -> Executor:
+    """Return the executor that a pool names; its file is imported only now."""
+    check(pool.executor)
+    module, _, kind = EXECUTORS[pool.executor].partition(":")
+    return cast(Executor, getattr(importlib.import_module(module), kind)(pool))
+
+
+def check(name: str) -> None:
+    """Raise NasError with the closest name where no executor is called `name`."""
     if name not in EXECUTORS:
         raise NasError(f"no executor is called {name!r}; {suggest(name, EXECUTORS)}")
-    module, _, kind = EXECUTORS[name].partition(":")
-    return cast(Executor, getattr(importlib.import_module(module), kind)())
 
 
 class Scorer:
@@ -114,12 +125,14 @@ def run_job(job: Job, evaluate: Evaluate, stop: Stop, report: Callable[[Epoch], 
 
 
 def describe(exception: BaseException) -> dict[str, str]:
-    """Return type, text and traceback of an exception as plain text; want of memory is called by its name."""
+    """Return type, text and traceback of an exception as plain text; want of memory or disk is called by its name."""
     lines = traceback.format_exception(exception)
     text = str(exception)
     memory = isinstance(exception, MemoryError) or type(exception).__name__ == "OutOfMemoryError"
     if memory or "can't allocate memory" in text or "not enough memory" in text:
         text = f"out of memory: {text}" if text else "out of memory"
+    elif is_full(exception):
+        text = f"{TOLD}: {text}"
     return {"type": type(exception).__name__, "text": text, "traceback": "".join(lines)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nas.errors import NasError
-from nas.executors import Epoch, Event, Job, Scorer, Stop, run_job
+from nas.executors import Epoch, Event, Job, Pool, Scorer, Stop, run_job
 
 
 class InProcessExecutor:
@@ -13,7 +13,7 @@ class InProcessExecutor:
 
     capacity = 1
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool | None = None) -> None:  # noqa: ARG002 - there is nothing to choose
         self._job: Job | None = None
         self._stopping = False
         self._score = Scorer()
@@ -22,7 +22,7 @@ class InProcessExecutor:
         """Keep the job for the next `poll`."""
         if self._job is not None:
             raise NasError(
-                f"trial {self._job.number} is still out; this executor takes one job at a time"
+                f"out already: trial {self._job.number}; this executor takes 1 at a time"
             )
         self._job, self._stopping = job, False
 

@@ -23,6 +23,8 @@ from nas.problem import (
         ("50trials", Budget(50)),
         ("1trial", Budget(1)),
         (["30m", "50trials"], Budget(50, 1800)),
+        ("40gpu-hours", Budget(gpu_seconds=144000)),
+        ("2h 0.5gpuh", Budget(None, 7200, 1800)),
         ("30m,50trials", Budget(50, 1800)),
         ("90s", Budget(None, 90)),
         ([], Budget()),
@@ -33,7 +35,18 @@ def test_parse_budget(texts, budget):
 
 
 @pytest.mark.parametrize(
-    "text", ["8", "30 minutes", "0trials", "0s", "5trials 6trials", "1h 2h", "24gpuh", "-1h"]
+    "text",
+    [
+        "8",
+        "30 minutes",
+        "0trials",
+        "0s",
+        "5trials 6trials",
+        "1h 2h",
+        "1gpuh 2gpuh",
+        "0gpu-hours",
+        "-1h",
+    ],
 )
 def test_parse_budget_refuses(text):
     with pytest.raises(LimitError):

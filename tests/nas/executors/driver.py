@@ -3,17 +3,17 @@
 import signal
 import sys
 
-from nas.executors import Job, Result, make
+from nas.executors import Job, Pool, Result, make
 
 
 def main():
-    executor = make("local")
+    executor = make(Pool())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: executor.stop_current())
     plugin, how = sys.argv[1:]
     executor.submit(job(plugin, how))
     first = next(event for _ in iter(int, 1) for event in executor.poll(1))
-    worker = executor.pid
+    (worker,) = executor.pids
     print(worker, flush=True)
     print(result(executor).state, flush=True)
     executor.submit(job(plugin, "well"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError
-from nas.executors import Epoch, Job, Result, local, make
+from nas.executors import Epoch, Job, Pool, Result, local, make
 from nas.executors.local import LocalExecutor
 
 PLUGIN = Path(__file__).with_name("misbehaving.py")
@@ -47,7 +47,7 @@ def run(executor, how, number=0, **fields):
 
 @pytest.fixture(scope="module")
 def warm():
-    executor = make("local")
+    executor = make(Pool())
     yield executor
     executor.close()
 
@@ -59,7 +59,7 @@ def test_a_job_gives_its_epochs_and_its_metrics(warm):
     assert (result.number, result.state, result.error) == (7, "complete", None)
     assert result.metrics["miou"] == 0.25
     assert result.epochs == ({"epoch": 1, "loss": 1.5},)
-    assert result.metrics["pid"] == warm.pid != os.getpid()
+    assert [result.metrics["pid"]] == warm.pids != [os.getpid()]
 
 
 def test_the_worker_stays_warm(warm):
@@ -148,7 +148,7 @@ def test_a_job_that_does_not_stop_loses_its_worker(monkeypatch):
 def test_one_job_at_a_time():
     executor = LocalExecutor()
     executor.submit(job("wait", number=1))
-    with pytest.raises(NasError, match="trial 1 is still out"):
+    with pytest.raises(NasError, match="out already: trial 1; this executor takes 1 at a time"):
         executor.submit(job("well", number=2))
     executor.close()
     executor.close()
