@@ -77,8 +77,9 @@ class Sampled(nn.Module):
         products = [(query * sampled(key, place)).sum(1) for place in places]
         scores = at_least_single(torch.stack(products, dim=1))
         if self.offsets is None:
-            least = scores.topk(self.number, dim=1).values[:, -1:]
-            scores = scores.masked_fill(scores < least, -torch.inf)
+            best = scores.topk(self.number, dim=1)
+            none = torch.full_like(scores, -torch.inf)
+            scores = none.scatter(1, best.indices, best.values)
         return scores.softmax(dim=1)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

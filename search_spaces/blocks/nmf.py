@@ -76,7 +76,7 @@ class Nmf(nn.Module):
         steps = self.train_steps if self.training else self.eval_steps
         with without_autocast(x):
             flat = at_least_single(x).flatten(2)
-            bases, codes = factorise(flat, self.bases, steps)
+            bases, codes = factorise(flat, self.bases.to(flat.dtype), steps)
             return (bases @ codes.mT).reshape(x.shape).to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -40,6 +40,10 @@ def resnet(
     same with twice that (64, 64, 128; PSPNet's and SFNet's code). Without `pool`, the max pooling behind the stem,
     every stage is at half its stride: s2 to s16 (S2-FPN's ResNet-34M).
     """
+    if not multi_grid:
+        raise ValueError(
+            "resnet: `multi_grid` needs at least one number, got none; [1] leaves it out"
+        )
     block, counts = DEPTHS[depth]
     base = max(2, round(64 * width))
     x = _stem(net, image, stem, base)

@@ -110,6 +110,17 @@ def test_bf16_autocast_runs(tree: Any) -> None:
 
 
 @every_tree
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_a_network_of_another_precision_runs_and_learns(tree: Any, dtype: torch.dtype) -> None:
+    """All of it converted, as for a check of gradients or a device that knows one precision only."""
+    network = build(tree, (64, 96)).to(dtype)
+    out = network(image((64, 96)).to(dtype))
+    assert out.logits.dtype == dtype
+    (out.logits.square().mean() + sum(x.square().mean() for x in out.aux.values())).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@every_tree
 def test_a_wider_twin_has_the_same_parameter_names(tree: Any) -> None:
     narrow, wide = build(tree, (64, 96)), build(wider(tree), (64, 96))
     assert [n for n, _ in narrow.named_parameters()] == [n for n, _ in wide.named_parameters()]

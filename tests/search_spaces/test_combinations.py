@@ -152,6 +152,10 @@ def test_what_does_not_fit_is_said_with_slot_and_place() -> None:
         Planner((64, 96)).plan(wrong)
     with pytest.raises(PlanError, match=r"\[3, height, width\]"):
         Planner((64, 96)).plan(tree("resnet32", "none", "none", "fcn") | {"input": [1, 64, 96]})
+    with pytest.raises(PlanError, match="`multi_grid` needs at least one number, got none"):
+        Planner((64, 96)).plan(
+            tree("resnet32", "none", "none", "fcn") | {"encoder": {"resnet": {"multi_grid": []}}}
+        )
     empty = tree("stages", "none", "none", "fcn") | {
         "encoder": {"stages": {"stages": [{"width": 8, "blocks": []}]}}
     }
