@@ -71,6 +71,13 @@ def open_storage(url: str, *, make_tables: bool = True) -> RDBStorage:
     raise AssertionError
 
 
+def check(url: str) -> None:
+    """Raise StorageError where nothing can be kept at `url` as things are; makes nothing there."""
+    storage = existing_storage(url)
+    if storage is not None:
+        storage.engine.dispose()
+
+
 def existing_storage(url: str) -> RDBStorage | None:
     """Return the storage at `url` for a reader, who makes nothing; None where no study was ever kept there."""
     parsed = sqlalchemy.make_url(url)

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from nas.candidates import Candidate, Candidates, derive_seed
 from nas.errors import LimitError
 from nas.executors import Executor
+from nas.full_disk import TOLD, full_disk
 from nas.job import GROUNDWORK, Job, Note, Result
 from nas.progress import Progress, View
 from nas.record import Outcome, Record, TrialRecord
@@ -250,6 +251,8 @@ class Driver:
         self._running.pop(result.number, None)
         if result.state == "died" and self._died(job, result):
             return
+        if (result.error or {}).get("text", "").startswith(TOLD):
+            self._stop_for_space(job, result)
         if job.number == GROUNDWORK:
             self._prepare(job, result)
             return
@@ -264,6 +267,13 @@ class Driver:
         self._failures = self._failures + 1 if outcome == "failed" else 0
         self._candidates.learn(trial)
         self._end(trial)
+
+    def _stop_for_space(self, job: Job, result: Result) -> NoReturn:
+        """Give back all that is out: where one trial finds the disk full, the others do too. Raises StorageError."""
+        self._run.log("disk full", trial=job.number, error=result.error)
+        for number in [job.number, *self._out, *(again.number for again in self._again)]:
+            self._give_back(number)
+        raise full_disk(self._run.folder, _text(result))
 
     def _prepare(self, job: Job, result: Result) -> None:
         """Take in what a strategy wanted done; without it the search cannot go on."""

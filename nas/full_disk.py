@@ -41,7 +41,7 @@ def is_full(error: BaseException) -> bool:
 
 def full_disk(folder: Path, why: str) -> StorageError:
     """Return what to tell the person whose search in `folder` came upon a full disk."""
-    places = ", ".join(str(place) for place in _full_places(folder)) or str(folder)
+    places = ", ".join(str(place) for place in _full_places(folder)) or "where that was written"
     go_on = f"nas search --resume {shlex.quote(str(folder))}"
     return StorageError(
         f"{TOLD}: {places} ({why}). Every trial that had ended is safe in the study; what was in flight is tried again."

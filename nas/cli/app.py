@@ -19,6 +19,7 @@ from nas.errors import (
     SpaceError,
     suggest,
 )
+from nas.full_disk import is_full
 
 FAILED, USAGE, DATA, INFEASIBLE, INTERRUPTED = 1, 2, 3, 4, 130
 EXIT_CODES: dict[type[NasError], int] = {
@@ -75,6 +76,11 @@ class App(click.RichGroup):
                 raise
             click.echo(f"error: {error}", err=True)
             sys.exit(exit_code(error))
+        except OSError as error:
+            if ctx.meta.get("nas.debug") or not is_full(error):
+                raise
+            click.echo(f"error: the disk is full: {error.filename or error}", err=True)
+            sys.exit(FAILED)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             sys.exit(INTERRUPTED)
