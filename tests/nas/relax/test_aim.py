@@ -12,7 +12,8 @@ from nas.errors import LimitError, PlanError
 from nas.relax.aim import NEAR, Aim, aimed
 from nas.relax.decode import decoder
 from nas.relax.reach import check_targets, reach
-from tests.nas.relax.spaces import SIZE, Relaxed, relaxed
+from nas.space import parse
+from tests.nas.relax.spaces import HEAD, SIZE, Relaxed, relaxed, text
 from tests.nas.relax.test_watch import chances
 
 
@@ -54,6 +55,20 @@ def test_without_an_aim_it_is_what_probabilities_point_to(name: str) -> None:
         plain = drawer.draw({}, decoder(case.space, p))
         assert plain is not None
         assert aimed(drawer, p, Aim()) == plain.taken
+
+
+def test_where_no_connection_is_likeliest_in_a_chain_the_next_likeliest_is_taken() -> None:
+    """`zero` there leaves no way to the logits: what is likeliest is no network."""
+    chain = (
+        "[{width: 8, blocks: [{conv: {}}, {choice: [{zero: {}}, {conv: {}}, {separable: {}}]}]}]"
+    )
+    space = parse(text(HEAD, chain))
+    drawer = Drawer(space, Counter(SIZE))
+    path = next(path for path, _ in space.options())
+    for rest, expected in (((0.1, 0.2), 2), ((0.2, 0.1), 1)):
+        p = {path: [0.7, *rest]}
+        assert drawer.draw({}, decoder(space, p)) is None
+        assert aimed(drawer, p, Aim()) == {path: expected}
 
 
 @pytest.mark.parametrize("name", ["cells", "pyramid"])
