@@ -84,7 +84,9 @@ def is_empty(error: BaseException) -> bool:
 
 def brief(error: BaseException) -> str:
     """Return the first line of what the database said."""
-    return str(cause(error)).strip().partition("\n")[0] or type(cause(error)).__name__
+    said = cause(error)
+    text = str(said.args[1] if _code(said) and len(said.args) > 1 else said)
+    return text.strip().partition("\n")[0] or type(said).__name__
 
 
 def explained(error: BaseException, url: str) -> StorageError | OSError:

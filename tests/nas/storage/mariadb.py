@@ -1,0 +1,117 @@
+"""A MariaDB server for tests, where the system has one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.nas.storage.postgres import free_port
+
+NAME = "nas"
+START_S = 60.0
+
+
+class Mariadb:
+    """A server on a free port of this machine, stopped and started at will."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        how = [
+            "--no-defaults",
+            f"--datadir={folder}/data",
+            "--auth-root-authentication-method=normal",
+        ]
+        subprocess.run(
+            ["mariadb-install-db", *how, *_user()], check=True, capture_output=True, timeout=120
+        )
+
+    @property
+    def url(self) -> str:
+        return f"mysql://nas:secret@127.0.0.1:{self.port}/{NAME}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                "mariadbd",
+                "--no-defaults",
+                *_user(),
+                f"--datadir={self.folder}/data",
+                f"--port={self.port}",
+                "--bind-address=127.0.0.1",
+                f"--socket={self.folder}/socket",
+                f"--pid-file={self.folder}/pid",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "log").open("ab"),
+        )
+        end = time.monotonic() + START_S
+        while not self._answers():
+            assert time.monotonic() < end, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Kill it."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def query(self, query: str) -> str:
+        """Return what the client prints, asked as the server's own user."""
+        done = subprocess.run(
+            [
+                "mariadb",
+                "--no-defaults",
+                "-N",
+                f"--socket={self.folder}/socket",
+                "-uroot",
+                "-e",
+                query,
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout.strip()
+
+    def _answers(self) -> bool:
+        try:
+            return self.query("SELECT 1") == "1"
+        except subprocess.CalledProcessError:
+            return False
+
+
+@contextmanager
+def server() -> Iterator[Mariadb]:
+    """Yield a running server with an empty database; skips where MariaDB is not installed."""
+    pytest.importorskip("pymysql", reason="needs the extra 'mysql'")
+    if shutil.which("mariadbd") is None or shutil.which("mariadb-install-db") is None:
+        pytest.skip("MariaDB is not installed (apt-get install mariadb-server)")
+    folder = Path(tempfile.mkdtemp(prefix="nas-my-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+    try:
+        made = Mariadb(folder)
+        made.start()
+        made.query(
+            f"CREATE DATABASE {NAME}; CREATE USER nas@localhost IDENTIFIED BY 'secret'; GRANT ALL ON {NAME}.* TO nas@localhost"
+        )
+        yield made
+        made.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _user() -> list[str]:
+    return ["--user=nobody"] if os.geteuid() == 0 else []
