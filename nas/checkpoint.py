@@ -39,11 +39,20 @@ def save_checkpoint(path: Path, state: State) -> None:
 
 def load_checkpoint(path: Path) -> State:
     """Read what `save_checkpoint` wrote, onto the CPU; raises RunError for a file that is torn or not one of ours."""
-    remedy = "delete it to start again"
+    return state_of(checkpoint_bytes(path), path)
+
+
+def checkpoint_bytes(path: Path) -> bytes:
+    """Return a checkpoint's bytes; raises RunError where the file cannot be read."""
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from error
+
+
+def state_of(raw: bytes, path: Path) -> State:
+    """Return the state in a checkpoint's bytes; raises RunError with their path where they are none."""
+    remedy = "delete it to start again"
     try:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except UNREADABLE as error:

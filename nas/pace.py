@@ -42,15 +42,20 @@ class Pace(NamedTuple):
 def epochs_within(job: Retraining, budget_seconds: float, began: float) -> int:
     """Return how many epochs (1 or more) fit into what is left of a budget, by the time of a few steps.
 
-    The steps are taken by a network that is thrown away. `began` is a `time.monotonic()`.
+    The steps are taken by a network that is thrown away, by all ranks; what counts is rank 0's clock. `began` is a
+    `time.monotonic()`.
     """
     network = job.network()
     warm = _timed(job, network, min(WARM_STEPS, job.steps_per_epoch))
     steps = int(TIMING * budget_seconds / warm.step)
     pace = _timed(job, network, max(1, min(job.steps_per_epoch, steps)))
     epoch_seconds = pace.step * job.steps_per_epoch + pace.between
-    used = time.monotonic() - began + _scoring_seconds(job, network)
-    return max(1, int(((1 - RESERVE) * budget_seconds - used) / epoch_seconds))
+
+    def epochs() -> int:
+        used = time.monotonic() - began + _scoring_seconds(job, network)
+        return max(1, int(((1 - RESERVE) * budget_seconds - used) / epoch_seconds))
+
+    return job.ranks.first(epochs)
 
 
 def _timed(job: Retraining, network: Network, steps: int) -> Pace:
@@ -64,12 +69,13 @@ def _timed(job: Retraining, network: Network, steps: int) -> Pace:
         steps_per_epoch=steps,
         seed=0,
         device=job.device,
-        keep=lambda state: save_checkpoint(draft, state),
+        keep=(lambda state: save_checkpoint(draft, state)) if job.ranks.leads else None,
+        ranks=job.ranks,
     )
     seconds = float(list(rows)[-1]["seconds"])
     between = time.perf_counter() - start - seconds
     draft.unlink(missing_ok=True)
-    return Pace(seconds / steps, between)
+    return Pace(*job.ranks.first(lambda: [seconds / steps, between]))
 
 
 def _scoring_seconds(job: Retraining, network: Network) -> float:

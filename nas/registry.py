@@ -47,6 +47,8 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {}
+USED: list[str] = []
+"""The user's own files, in the order in which they were imported: another process needs the same."""
 DOMAIN = "search_spaces"
 LOADED = time.time()
 """When this process began to load kinds: a file that is newer may not be what was loaded."""
@@ -111,6 +113,7 @@ def use_file(path: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.modules[name] = module
+    USED.append(str(file))
 
 
 def _signature(make: Callable[..., Any]) -> tuple[dict[str, Field], dict[str, Field]]:

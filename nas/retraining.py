@@ -17,6 +17,7 @@ from nas.architecture import Architecture
 from nas.atomic import write_atomic
 from nas.errors import RunError, TrainingError
 from nas.network import Network, build, input_size
+from nas.parallel.ranks import ALONE, Ranks
 from nas.recipe import Recipe
 from nas.registry import domain
 from nas.task import Task
@@ -31,7 +32,7 @@ SCORE = "score.json"
 
 @dataclass(frozen=True)
 class Retraining:
-    """An architecture on a data set, by a recipe, from a seed, in a folder."""
+    """An architecture on a data set, by a recipe, from a seed, in a folder; `ranks` take part together."""
 
     architecture: Architecture
     data: Any
@@ -40,6 +41,7 @@ class Retraining:
     folder: Path
     cache: Path
     device: torch.device
+    ranks: Ranks = ALONE
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,9 +83,14 @@ class Retraining:
         return build(self.architecture, seed=self.seed).to(self.device)
 
     def batches(self, epoch: int) -> Batches:
-        """Return the batches of an epoch, from 0."""
+        """Return the batches of an epoch, from 0; of each, this rank's slice."""
         found: Batches = domain().batches(
-            self.training, self.recipe, seed=self.seed, epoch=epoch, device=self.device
+            self.training,
+            self.recipe,
+            seed=self.seed,
+            epoch=epoch,
+            device=self.device,
+            part=(self.ranks.rank, self.ranks.number),
         )
         return found
 

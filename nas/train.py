@@ -18,6 +18,7 @@ from nas.batch_norm import enough_values
 from nas.ema import Ema
 from nas.errors import TrainingError
 from nas.optim import learning_rate, make_optimizer, set_learning_rate
+from nas.parallel.ranks import ALONE, Ranks
 from nas.recipe import Recipe
 from nas.task import Task
 
@@ -62,6 +63,7 @@ def train(
     start: State | None = None,
     stop: Callable[[], bool] = never,
     keep: Callable[[State], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Row]:
     """Train `network` in place; yield {"epoch" (from 1), "loss", "lr", "seconds", "images"} after each epoch.
 
@@ -69,14 +71,18 @@ def train(
     (N, 3, H, W) and targets. `keep` gets the state after each epoch, `start` is such a state: the
     resumed run equals the uninterrupted one bit by bit. When the last epoch is yielded the network
     holds its final weights: the averaged ones if `recipe.ema` is not 0.
+    Where several `ranks` train together, all call this with the same, but for their slice of each batch, and get what
+    one process would have got with the whole of it, within rounding.
     Raises TrainingError when the loss or its gradient is not finite. `stop` is asked before each
     step, and ends the training by Stopped.
     """
-    loop = _Loop(network, task, recipe, steps_per_epoch, torch.device(device))
+    loop = _Loop(network, task, recipe, steps_per_epoch, _Place(torch.device(device), ranks))
     rows = loop.load(start) if start is not None else []
     for epoch in range(len(rows), recipe.epochs):
         with _seeded(seed, epoch, loop.device):
-            rows.append(loop.epoch(epoch, epochs_of_batches(epoch), lambda: _ask(stop, rows)))
+            rows.append(
+                loop.epoch(epoch, epochs_of_batches(epoch), lambda: _ask(ranks.any(stop()), rows))
+            )
         if keep is not None:
             keep(loop.state(rows))
         if epoch + 1 < recipe.epochs:
@@ -114,6 +120,14 @@ def uses_bf16(recipe: Recipe, device: torch.device) -> bool:
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a training runs."""
+
+    device: torch.device
+    ranks: Ranks
+
+
 class _Loop:
     """A network with its optimiser and average, one step at a time."""
 
@@ -123,8 +137,9 @@ class _Loop:
         task: Task,
         recipe: Recipe,
         steps_per_epoch: int,
-        device: torch.device,
+        place: _Place,
     ) -> None:
+        device, self.ranks = place.device, place.ranks
         if steps_per_epoch < 1:
             raise TrainingError(
                 f"the training split has fewer images than one batch of {recipe.batch}; "
@@ -150,7 +165,7 @@ class _Loop:
             for batch, target in taken:
                 with enough_values(), _explained(self.recipe):
                     self.step(step, batch, target)
-                step, images = step + 1, images + len(batch)
+                step, images = step + 1, images + len(batch) * self.ranks.number
         self.check(step - 1)
         if step != (epoch + 1) * self.per_epoch:
             got = step - epoch * self.per_epoch
@@ -168,10 +183,13 @@ class _Loop:
         self.optimizer.zero_grad(
             set_to_none=True
         )  # before the forward pass, which then has their memory
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        fast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        with fast, self.ranks.as_one():
             output = self.network(images)
-        loss = self.task.loss(output, target.to(self.device), self.recipe)
+        whole, target = self.ranks.whole(output), self.ranks.whole(target.to(self.device))
+        loss = self.task.loss(whole, target, self.recipe)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.ranks.sum_gradients(self.learned)
         norm = self.clip()
         self.optimizer.step()
         self.pending.append(torch.stack([loss.detach(), norm.to(loss.dtype)]))
@@ -243,8 +261,8 @@ def _taken(
             source.close()
 
 
-def _ask(stop: Callable[[], bool], rows: list[Row]) -> None:
-    if stop():
+def _ask(stop: bool, rows: list[Row]) -> None:
+    if stop:
         raise Stopped(list(rows))
 
 

@@ -49,25 +49,39 @@ def draw_span(rng: Generator, source: int, target: int, scale: float) -> Span:
     return Span(0, source, at, at + covered)
 
 
-def view(
-    rng: Generator,
-    recipe: Augmentation,
-    source: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-    target: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-) -> None:
-    """Write a random view of image (H, W, 3) and mask (H, W) over a padded `target` of the crop's size."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """What part of an image is seen, where in the crop, and whether mirrored."""
+
+    rows: Span
+    columns: Span
+    flipped: bool
+
+    def fill(
+        self,
+        source: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        target: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    ) -> None:
+        """Write the view of image (H, W, 3) and mask (H, W) over a padded `target` of the crop's size."""
+        rows, columns = self.rows, self.columns
+        size = (rows.until - rows.at, columns.until - columns.at)
+        seen = np.s_[rows.start : rows.stop, columns.start : columns.stop]
+        filled = np.s_[rows.at : rows.until, columns.at : columns.until]
+        image, mask = resize_image(source[0][seen], size), resize_mask(source[1][seen], size)
+        if self.flipped:
+            image, mask = mirrored(image), mask[:, ::-1]
+        target[0][filled] = image
+        target[1][filled] = mask
+
+
+def draw_view(
+    rng: Generator, recipe: Augmentation, size: tuple[int, int], crop: tuple[int, int]
+) -> View:
+    """Draw a view of an image of `size` (height, width): the same numbers whether it is then looked at or not."""
     scale = rng.uniform(*recipe.scale)
-    (height, width), (crop_height, crop_width) = source[1].shape, target[1].shape
-    rows = draw_span(rng, height, crop_height, scale)
-    columns = draw_span(rng, width, crop_width, scale)
-    size = (rows.until - rows.at, columns.until - columns.at)
-    seen = np.s_[rows.start : rows.stop, columns.start : columns.stop]
-    filled = np.s_[rows.at : rows.until, columns.at : columns.until]
-    image, mask = resize_image(source[0][seen], size), resize_mask(source[1][seen], size)
-    if rng.random() < recipe.flip:
-        image, mask = mirrored(image), mask[:, ::-1]
-    target[0][filled] = image
-    target[1][filled] = mask
+    rows = draw_span(rng, size[0], crop[0], scale)
+    columns = draw_span(rng, size[1], crop[1], scale)
+    return View(rows, columns, bool(rng.random() < recipe.flip))
 
 
 def draw_light(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.errors import DataError
-from search_spaces.data.augment import Augmentation, draw_light, view
+from search_spaces.data.augment import Augmentation, draw_light, draw_view
 from search_spaces.data.cache import Prepared
 from search_spaces.data.colour import PADDING, normalise
 from search_spaces.data.dataset import IGNORE
@@ -64,12 +64,13 @@ def batches(
     epoch: int,
     device: torch.device | str,
     among: Sequence[int] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yield one epoch for training: images (N, 3, h, w), normalised, and masks (N, h, w), shuffled and augmented.
 
     The last incomplete batch is left out. `among` are the numbers of the images to take, by default all. The same seed
-    and epoch give the same batches, on any number of cores. Raises DataError where there are fewer images than one
-    batch takes.
+    and epoch give the same batches, on any number of cores. `part` (i, n) gives the i-th of n slices of each batch, as
+    it is in the whole one. Raises DataError where there are fewer images than one batch takes.
     """
     numbers = np.arange(len(prepared)) if among is None else np.asarray(among)
     count = len(numbers) // recipe.batch
@@ -81,10 +82,11 @@ def batches(
 
     def make(number: int) -> Raw:
         chosen = order[number * recipe.batch : (number + 1) * recipe.batch]
-        return _augmented(
-            prepared, recipe, chosen, np.random.default_rng([seed, epoch, number + 1])
-        )
+        rng = np.random.default_rng([seed, epoch, number + 1])
+        return _augmented(prepared, recipe, chosen, rng, own)
 
+    size = recipe.batch // part[1]
+    own = slice(part[0] * size, (part[0] + 1) * size)
     return _ahead(make, count, torch.device(device))
 
 
@@ -100,17 +102,26 @@ def validation(prepared: Prepared, batch: int, device: torch.device | str) -> It
 
 
 def _augmented(
-    prepared: Prepared, recipe: BatchRecipe, chosen: NDArray[np.intp], rng: np.random.Generator
+    prepared: Prepared,
+    recipe: BatchRecipe,
+    chosen: NDArray[np.intp],
+    rng: np.random.Generator,
+    own: slice,
 ) -> Raw:
+    """Return the slice `own` of a batch; what is drawn at random is drawn for all of it."""
     crop = recipe.crop or prepared.size
-    images = np.empty((len(chosen), *crop, 3), np.uint8)
-    images[:] = np.full((crop[1], 3), PADDING, np.uint8)
-    masks = np.full((len(chosen), *crop), IGNORE, np.uint8)
-    for i, sample in enumerate(chosen):
-        view(rng, recipe, (prepared.images[sample], prepared.masks[sample]), (images[i], masks[i]))
+    views = [draw_view(rng, recipe, prepared.size, crop) for _ in chosen]
     light = draw_light(rng, len(chosen), recipe.photometric)
+    samples = chosen[own]
+    images = np.empty((len(samples), *crop, 3), np.uint8)
+    images[:] = np.full((crop[1], 3), PADDING, np.uint8)
+    masks = np.full((len(samples), *crop), IGNORE, np.uint8)
+    for i, (sample, seen) in enumerate(zip(samples, views[own], strict=True)):
+        seen.fill((prepared.images[sample], prepared.masks[sample]), (images[i], masks[i]))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-    return Raw(pixels, torch.from_numpy(masks), *(torch.from_numpy(part) for part in light))
+    return Raw(
+        pixels, torch.from_numpy(masks), *(torch.from_numpy(values[own]) for values in light)
+    )
 
 
 def _ahead(make: Callable[[int], Raw], count: int, device: torch.device) -> Iterator[Batch]:

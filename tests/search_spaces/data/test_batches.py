@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas.errors import DataError
 from search_spaces.data import MEAN, STD, Prepared, batches, prepare, validation
-from search_spaces.data.augment import draw_light, draw_span, view
+from search_spaces.data.augment import draw_light, draw_span, draw_view
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def test_augmented_masks_stay_on_their_pictures(crop: tuple[int, int]) -> None:
         rng = np.random.default_rng(seed)
         picture = np.full((*crop, 3), (124, 116, 104), np.uint8)
         label = np.full(crop, 255, np.uint8)
-        view(rng, Recipe(crop=crop), source, (picture, label))
+        draw_view(rng, Recipe(crop=crop), source[1].shape, crop).fill(source, (picture, label))
         seen = label != 255
         assert seen.any()
         assert (picture[~seen] == (124, 116, 104)).all()
