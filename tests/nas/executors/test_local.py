@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError
-from nas.executors import Epoch, Job, Pool, Result, local, make
+from nas.executors import Epoch, Job, Pool, Result, bench, make
 from nas.executors.local import LocalExecutor
 
 PLUGIN = Path(__file__).with_name("misbehaving.py")
@@ -134,7 +134,7 @@ def test_stop_current_stops_the_job_at_its_next_step(warm):
 
 
 def test_a_job_that_does_not_stop_loses_its_worker(monkeypatch):
-    monkeypatch.setattr(local, "GRACE_S", 0.2)
+    monkeypatch.setattr(bench, "GRACE_S", 0.2)
     executor = LocalExecutor()
     executor.submit(job("hang", number=5))
     assert [type(e) for e in executor.poll(10)] == [Epoch]

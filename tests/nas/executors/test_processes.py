@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import NasError, RunError
-from nas.executors import Epoch, Job, Pool, Result, local, make
+from nas.executors import Epoch, Job, Pool, Result, bench, local, make
 from nas.gpus import share_of
 
 PLUGIN = Path(__file__).with_name("misbehaving.py")
@@ -86,7 +86,7 @@ def test_no_more_jobs_than_workers(three):
 
 
 def test_only_the_worker_that_does_not_stop_is_ended(three, monkeypatch):
-    monkeypatch.setattr(local, "GRACE_S", 1.0)
+    monkeypatch.setattr(bench, "GRACE_S", 1.0)
     three.submit(job("hang", 0))
     three.submit(job("wait", 1))
     begun(three, 2)
