@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import statistics
 import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,16 @@ class Order:
         return self.folder / "retrained" / architecture.id / f"seed-{seed}"
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """How each training is to run."""
+
+    budget_seconds: float | None
+    resume: bool
+    device: str
+    workers: int
+
+
 @click.command(
     cls=Command,
     examples=(
@@ -47,6 +59,7 @@ class Order:
         "nas retrain results/city front --budget 2h",
         "nas retrain deeplabv3plus_resnet18 --data camvid:/data/camvid --input 360x480 --epochs 200",
         "nas retrain fast_scnn --data camvid:/data/camvid --recipe paper",
+        "nas retrain results/city knee --workers 4 --device cuda",
         "nas retrain results/city knee --resume",
     ),
 )
@@ -76,6 +89,13 @@ class Order:
 )
 @recipe_options
 @click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    panel="Training",
+    help="Processes that share each batch: on GPUs one on each, else of the cores.",
+)
+@click.option(
     "--run",
     "folder",
     type=click.Path(path_type=Path),
@@ -91,15 +111,14 @@ def command(
     *,
     seeds: tuple[int, ...],
     budget: str | None,
-    resume: bool,
-    device: str,
     **asked: Any,
 ) -> None:
     """Train a network from scratch on the whole training split, then score it once.
 
     Data, input size and recipe are those of the run unless told otherwise. The weights are those of
     the last epoch: nothing is chosen on the reporting split. Each epoch leaves a checkpoint, from
-    which --resume goes on to the same result as an uninterrupted training.
+    which --resume goes on to the same result as an uninterrupted training. With --workers, or started
+    by torchrun, several processes train together; that changes how long it takes and not the result.
     """
     if asked["epochs"] and budget:
         raise click.UsageError("--epochs and --budget both say how long to train; give one of them")
@@ -109,12 +128,14 @@ def command(
         raise click.UsageError(
             f"--budget {budget!r}: a training takes a time (2h, 30m), or --epochs"
         )
+    how = How(seconds, asked["resume"], asked["device"], asked["workers"])
     scores = [
-        (architecture.id, _train(order, architecture, seed, (seconds, resume, device)))
+        (architecture.id, _train(order, architecture, seed, how))
         for architecture in order.architectures
         for seed in seeds
     ]
-    _print(order, scores)
+    if _shows():
+        _print(order, scores)
 
 
 def _order(source: str, pick: str | None, asked: dict[str, Any]) -> Order:
@@ -150,18 +171,16 @@ def _order_of_run(source: str, pick: str, asked: dict[str, Any]) -> Order:
     return Order(tuple(picks(source, pick)), asked["folder"] or Path(source), data, size, recipe)
 
 
-def _train(
-    order: Order, architecture: Architecture, seed: int, how: tuple[float | None, bool, str]
-) -> dict[str, Any]:
+def _train(order: Order, architecture: Architecture, seed: int, how: How) -> dict[str, Any]:
     """Train one architecture with one seed; Ctrl-C ends the process with the command that goes on."""
     from nas.driver import Interrupt
     from nas.retrain import retrain
     from nas.train import Stopped
 
-    budget_seconds, resume, device = how
     folder = order.place(architecture, seed)
     interrupt = Interrupt()
-    with interrupt.installed(), shown_epochs(f"{architecture.id} seed {seed}") as show:
+    shown = shown_epochs(f"{architecture.id} seed {seed}") if _shows() else nullcontext(_silent)
+    with interrupt.installed(), shown as show:
         try:
             return retrain(
                 architecture,
@@ -170,17 +189,30 @@ def _train(
                 recipe=order.recipe,
                 size=order.size,
                 seed=seed,
-                budget_seconds=budget_seconds,
-                resume=resume and folder.exists(),
-                device=pick_device(device),
+                budget_seconds=how.budget_seconds,
+                resume=how.resume and folder.exists(),
+                device=pick_device(how.device),
+                workers=how.workers,
                 progress=show,
                 stop=lambda: interrupt.asked,
                 cache=order.folder / "cache",
             )
         except Stopped:
-            again = [*sys.argv[1:], *(() if resume else ("--resume",))]
-            click.echo(f"interrupted; go on with\n  nas {shlex.join(again)}", err=True)
+            again = [*sys.argv[1:], *(() if how.resume else ("--resume",))]
+            if _shows():
+                click.echo(f"interrupted; go on with\n  nas {shlex.join(again)}", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _shows() -> bool:
+    """Return whether this process is to print anything: of those that torchrun starts, the first."""
+    from nas.parallel.join import follows
+
+    return not follows()
+
+
+def _silent(_: Mapping[str, Any]) -> None:
+    """Show nothing."""
 
 
 def _print(order: Order, scores: list[tuple[str, dict[str, Any]]]) -> None:
