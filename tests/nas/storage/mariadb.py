@@ -28,7 +28,7 @@ class Mariadb:
         self._process: subprocess.Popen[bytes] | None = None
         how = [
             "--no-defaults",
-            f"--datadir={folder}/data",
+            f"--datadir={folder}/datadir",
             "--auth-root-authentication-method=normal",
         ]
         subprocess.run(
@@ -41,20 +41,14 @@ class Mariadb:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._process = subprocess.Popen(
-            [
-                "mariadbd",
-                "--no-defaults",
-                *_user(),
-                f"--datadir={self.folder}/data",
-                f"--port={self.port}",
-                "--bind-address=127.0.0.1",
-                f"--socket={self.folder}/socket",
-                f"--pid-file={self.folder}/pid",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "log").open("ab"),
-        )
+        where = [f"--{name}={self.folder}/{name}" for name in ("datadir", "socket", "pid-file")]
+        network = [f"--port={self.port}", "--bind-address=127.0.0.1"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["mariadbd", "--no-defaults", *_user(), *where, *network],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         end = time.monotonic() + START_S
         while not self._answers():
             assert time.monotonic() < end, (self.folder / "log").read_text()
@@ -85,6 +79,10 @@ class Mariadb:
         )
         return done.stdout.strip()
 
+    def reset(self) -> None:
+        """Empty the database."""
+        self.query(f"DROP DATABASE IF EXISTS {NAME}; CREATE DATABASE {NAME}")
+
     def _answers(self) -> bool:
         try:
             return self.query("SELECT 1") == "1"
@@ -105,7 +103,7 @@ def server() -> Iterator[Mariadb]:
         made = Mariadb(folder)
         made.start()
         made.query(
-            f"CREATE DATABASE {NAME}; CREATE USER nas@localhost IDENTIFIED BY 'secret'; GRANT ALL ON {NAME}.* TO nas@localhost"
+            f"CREATE USER nas@localhost IDENTIFIED BY 'secret'; GRANT ALL ON {NAME}.* TO nas@localhost"
         )
         yield made
         made.stop()
