@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nas.search import search as search
     from nas.space import Space as Space
     from nas.space import load_space as load_space
+    from nas.tune import tune as tune
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ EXPORTS = {
     "retrain": "nas.retrain",
     "save_architecture": "nas.architecture",
     "search": "nas.search",
+    "tune": "nas.tune",
 }
 
 __all__ = list(EXPORTS)
