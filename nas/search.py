@@ -87,6 +87,9 @@ def search(
     `nas.relax.schedule.Schedule` for the strategy "differentiable". `dry_run` stops after the pre-flight and leaves no
     run.
 
+    A space "table:FILE" (or an evaluator, with or without a space of one's own) scores by a table in place of training,
+    and has no pre-flight: see `nas.evaluators.table`.
+
     Trials run one at a time in a process of their own; `executor` "processes" runs `workers` of them at once on this
     machine, "ray" on the cluster at `address`, or one that it starts here. Each gets `cpus_per_trial` and
     `gpus_per_trial`; one whose worker died goes out again `retries` times (see `nas.pool.Pool`).
@@ -102,11 +105,15 @@ def search(
     StorageError, also later, where the database or the disk does not take what is to be kept. With the
     first Ctrl-C the run ends as "interrupted" and can be resumed; the second one comes through as KeyboardInterrupt.
     """
+    from nas.evaluators import table
+
     registry.load()
     files = tuple(str(Path(p).resolve()) for p in plugins)
     for file in files:
         registry.use_file(file)
     where = None if storage is None else StorageUrl.of(storage)
+    space, evaluator = table.asked_of(space, evaluator, new=resume is None)
+    preflight = preflight and not table.is_table(evaluator)
     said = {
         "strategy": strategy,
         "evaluator": evaluator,

@@ -32,6 +32,7 @@ BUILT_IN = {
     "short_training": "nas.evaluators.short_training",
     "one_step": "nas.evaluators.one_step",
     "supernet": "nas.evaluators.supernet",
+    "table": "nas.evaluators.table",
 }
 
 
@@ -48,7 +49,11 @@ def evaluator(name: str) -> Callable[[E], E]:
 
 
 def find(name: str) -> Callable[[], Evaluator]:
-    """Return the evaluator called `name`, importing it if it is ours; raises NasError with the closest name."""
+    """Return the evaluator called `name`, importing it if it is ours; raises NasError with the closest name.
+
+    What stands behind a colon ("table:FILE") is the evaluator's own business, which finds it in its jobs.
+    """
+    name = name.partition(":")[0]
     if name in BUILT_IN:
         importlib.import_module(BUILT_IN[name])
     if name not in EVALUATORS:
