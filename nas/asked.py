@@ -17,7 +17,8 @@ from nas.pool import Pool
 from nas.problem import Budget, Problem, make_problem
 from nas.recipe import Recipe
 from nas.run import LATENCY, Run, Settings
-from nas.space import Space
+from nas.space import Space, parse
+from nas.space_difference import difference
 from nas.storage_url import StorageUrl
 
 OBJECTIVES = ("miou", "macs")
@@ -157,7 +158,7 @@ def digest(data: Any) -> str:
 def changed(run: Run, asked: Asked) -> Run:
     """Return the run with its budget raised and its free settings replaced; RunError where anything else differs."""
     old = run.settings
-    differences = list(_differences(old, asked))
+    differences = [*_space_difference(run, asked.space), *_differences(old, asked)]
     if differences:
         what = "\n  ".join(differences)
         raise RunError(
@@ -179,13 +180,6 @@ def changed(run: Run, asked: Asked) -> Run:
 def _differences(old: Settings, asked: Asked) -> list[str]:
     """Return "what: run has ..., asked for ..." for everything that was said and is not so."""
     given: dict[str, tuple[Any, Any]] = {}
-    if asked.space is not None:
-        given["space"] = (
-            f"{old.space} ({old.space_digest})",
-            f"{asked.space.name} ({asked.space.digest})",
-        )
-        if asked.space.digest == old.space_digest:
-            del given["space"]
     if asked.data is not None:
         given["data"] = (old.data, registry.domain().open_data(asked.data).text)
     if asked.objectives is not None:
@@ -213,6 +207,13 @@ def _differences(old: Settings, asked: Asked) -> list[str]:
     ]
 
 
+def _space_difference(run: Run, space: Space | None) -> list[str]:
+    if space is None or space.digest == run.settings.space_digest:
+        return []
+    head = f"space: the run has {run.settings.space}, asked for {space.name}"
+    return [f"{head}{_changes(run, space)}".replace("\n", "\n    ")]
+
+
 def _storage_difference(old: str | None, new: str) -> dict[str, tuple[Any, Any]]:
     """Return what differs where this is another database; another user, or way to connect, may be asked for."""
     if old is not None and StorageUrl(old).database == StorageUrl(new).database:
@@ -231,8 +232,8 @@ def check_unchanged(run: Run, space: Space) -> None:
     settings = run.settings
     if space.digest != settings.space_digest:
         raise RunError(
-            f"{run.space_file} was changed: it has digest {space.digest}, the run {settings.space_digest};"
-            " put it back as it was, or start a new run with it (--run)"
+            f"{run.space_file} was changed since the run was made; put it back as it was, or start a new run with it"
+            f" (--run){_changes(run, space)}"
         )
     data = registry.domain().open_data(settings.data)
     if digest(data) != settings.data_digest:
@@ -241,6 +242,15 @@ def check_unchanged(run: Run, space: Space) -> None:
             f"{settings.data} is no longer what {run.folder} was searched on: it has now {len(data.classes)} classes"
             f" (the run {len(settings.classes)}) and {counts} images, or other names; scores would not compare"
         )
+
+
+def _changes(run: Run, space: Space) -> str:
+    """Return ": what differs:" and the lines that do, where the run knows its space as it was."""
+    try:
+        before = parse(run.space_as_created)
+    except SpaceError:
+        return f"; digests {run.settings.space_digest} (the run) and {space.digest}"
+    return f"; what differs:\n{difference(before, space)}"
 
 
 def starting_points(

@@ -168,8 +168,10 @@ class Run:
         write_atomic(path / "space.yaml", space_text.encode())
         head = {"schema": SCHEMA, "created": now(), "command": _command()}
         facts = {"versions": versions(), "machine": machine()}
+        run = cls(path, settings)
+        run.log("created", space=space_text)
         _write(path / "run.yaml", {**head, **settings.to_dict(), **facts})
-        return cls(path, settings)
+        return run
 
     def change(self, **changes: Any) -> Run:
         """Return the run with some settings replaced, and `run.yaml` rewritten."""
@@ -199,7 +201,7 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Whether a driver has had the study: then there is one."""
-        return self.log_file.exists()
+        return any(self.events("started"))
 
     @property
     def log_file(self) -> Path:
@@ -215,6 +217,11 @@ class Run:
     def space_file(self) -> Path:
         """The space as it was searched, with everything that it is built on."""
         return self.folder / "space.yaml"
+
+    @property
+    def space_as_created(self) -> str:
+        """The text of the space when the run was made, "" where the log does not have it."""
+        return str(next((e["space"] for e in self.events("created") if "space" in e), ""))
 
     @property
     def latency_table(self) -> Path:
@@ -245,6 +252,16 @@ class Run:
         """Append one event to `log.jsonl`."""
         line = json.dumps({"time": now(), "event": event, **facts}, default=str)
         append_line(self.log_file, line)
+
+    def events(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the events of a name, the last one first; a line that a kill has torn is none."""
+        lines = (
+            self.log_file.read_text(encoding="utf-8").splitlines() if self.log_file.exists() else []
+        )
+        for line in reversed(lines):
+            if f'"event": "{name}"' in line:
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

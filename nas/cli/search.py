@@ -61,7 +61,9 @@ SAME = (
         "nas search --resume results/real_time --budget 12h",
     ),
 )
-@click.argument("space", required=False, help="A space by name or file; none with --resume.")
+@click.argument(
+    "space", required=False, help="A space by name or file; with --resume it has to be the run's."
+)
 @click.option(
     "--data",
     help="camvid:DIR, cityscapes:DIR, folder:DIR, or street (built in).",
@@ -245,10 +247,8 @@ def command(space: str | None, *, use: tuple[Path, ...], **asked: Any) -> None:
     """
     from nas.search import search
 
-    if (space is None) == (asked["resume"] is None):
-        raise click.UsageError(
-            "give a space (`nas spaces` lists them) or --resume RUN, one of the two"
-        )
+    if space is None and asked["resume"] is None:
+        raise click.UsageError("give a space (`nas spaces` lists them), or --resume RUN")
     given = {name: asked[name] for name in SAME}
     run = search(
         space,

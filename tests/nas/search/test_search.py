@@ -228,8 +228,25 @@ def test_a_changed_space_file_is_noticed(find):
     run = find(budget="1trial")
     text = run.space_file.read_text()
     run.space_file.write_text(text.replace("48", "40"))
-    with pytest.raises(RunError, match="was changed"):
+    with pytest.raises(RunError, match="was changed") as error:
         find(resume=run.folder)
+    assert "what differs:" in str(error.value)
+    changed = [line for line in str(error.value).splitlines() if line[0] in "+-"]
+    assert [line[0] for line in changed] == ["-", "+"]
+    assert [("48" in line, "40" in line) for line in changed] == [(True, False), (False, True)]
+    run.log_file.unlink()
+    with pytest.raises(RunError, match=f"digests {run.settings.space_digest} "):
+        find(resume=run.folder)
+
+
+def test_another_space_is_refused_with_what_differs_and_the_same_one_goes_on(find, small):
+    run = find(budget="1trial")
+    text = small.read_text()
+    small.write_text("# the same space\n" + text)
+    assert find(small, resume=run.folder, budget="2trials").ended == "budget"
+    small.write_text(text.replace("[8, 16]", "[8, 24]"))
+    with pytest.raises(RunError, match=r"\n +-let.*16.*\n +\+let.*24"):
+        find(small, resume=run.folder, budget="3trials")
 
 
 def test_the_reporting_split_is_out_of_reach(find):
@@ -254,7 +271,7 @@ def test_the_run_folder_tells_what_happened(find):
     run = find(budget="3trials")
     assert Run.open(run.folder).settings == run.settings
     events = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events][:2] == ["started", "began"]
+    assert [e["event"] for e in events][:3] == ["created", "started", "began"]
     assert events[-1] | {"event": "ended", "why": "budget"} == events[-1]
     files = {f.stem for f in (run.folder / "architectures").glob("*.yaml")}
     assert files
