@@ -31,6 +31,7 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {}
 BUILT_IN = {
     "short_training": "nas.evaluators.short_training",
     "one_step": "nas.evaluators.one_step",
+    "node_check": "nas.evaluators.node_check",
     "supernet": "nas.evaluators.supernet",
     "table": "nas.evaluators.table",
 }

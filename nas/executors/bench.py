@@ -17,10 +17,16 @@ GRACE_S = 60.0
 
 
 class Bench:
-    """A place for one worker at a time, with the job that it has."""
+    """A place for one worker at a time, with the job that it has; `grace_s` other than `GRACE_S` if it is said."""
 
-    def __init__(self, inbox: queue.SimpleQueue[Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        inbox: queue.SimpleQueue[Any],
+        environment: Mapping[str, str],
+        grace_s: float | None = None,
+    ) -> None:
         self._inbox, self._environment = inbox, environment
+        self._grace_s = grace_s
         self.worker: Worker | None = None
         self.job: Job | None = None
         self._epochs: list[Mapping[str, Any]] = []
@@ -41,7 +47,7 @@ class Bench:
         self.job, self._epochs, self._started = job, [], time.monotonic()
         self._give_up = math.inf
         if job.seconds_left is not None:
-            self._give_up = self._started + job.seconds_left + GRACE_S
+            self._give_up = self._started + job.seconds_left + self._grace
         self._kills = oom_kills()
         self.worker.send(job)
 
@@ -60,7 +66,7 @@ class Bench:
     def stop(self) -> None:
         """Ask the job to stop."""
         if self.job is not None and self.worker is not None:
-            self._give_up = min(self._give_up, time.monotonic() + GRACE_S)
+            self._give_up = min(self._give_up, time.monotonic() + self._grace)
             self.worker.send(STOP)
 
     def give_up(self) -> Result:
@@ -80,6 +86,10 @@ class Bench:
         if self.worker is not None:
             self.worker.end(patience)
             self.worker = None
+
+    @property
+    def _grace(self) -> float:
+        return GRACE_S if self._grace_s is None else self._grace_s
 
     def _tell(self, worker: Worker, message: Event | Gone) -> None:
         self._inbox.put((self, worker, message))
