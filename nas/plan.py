@@ -102,10 +102,9 @@ class Planner:
         inputs = renumbered(use.inputs, refs)
         try:
             result = use.kind.make(net, *inputs, **use.place, **use.fields)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             self.check_closed(use)
-            what = f"{use.kind.name}: " if use.kind.name else ""
-            raise _located(use.error(f"{what}{_text(error)}"), use.fields) from error
+            raise _located(use.error(_text(error)), use.fields) from error
         arity = -1 - next(refs)[0]
         return net.part(arity, result)
 
