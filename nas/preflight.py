@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -50,7 +51,8 @@ class Preflight:
 
     `smallest` and `largest` are the least and most of each cost seen, `within` how many of `drawn` random
     architectures keep the limits, `networks` how many different networks were among them. `share` is the share of
-    random architectures within the limits, and `rarity` says it in words where it had to be estimated.
+    random architectures within the limits, and `rarity` says it in words where it had to be estimated. `workers` is
+    how many trials run at once.
     """
 
     options: int
@@ -66,6 +68,7 @@ class Preflight:
     budget: Budget
     share: float = 1.0
     rarity: str = ""
+    workers: int = 1
 
     @property
     def trial_seconds(self) -> float:
@@ -78,7 +81,9 @@ class Preflight:
     def trials(self) -> int | None:
         """How many typical trials fit the budget; None where it has no end."""
         by_time = (
-            None if self.budget.seconds is None else int(self.budget.seconds / self.trial_seconds)
+            None
+            if self.budget.seconds is None
+            else self.workers * int(self.budget.seconds / self.trial_seconds)
         )
         ends = [n for n in (by_time, self.budget.trials) if n is not None]
         return min(ends, default=None)
@@ -133,8 +138,10 @@ class Preflight:
         if peak := max((p.peak_bytes or 0 for p in self.probes), default=0):
             yield f"memory of the worker: {peak / 2**20:.0f} MiB at most"
         if self.trials is not None:
-            total = show_seconds(self.trials * self.trial_seconds)
-            yield f"budget {self.budget}: about {self.trials} trials of {_duration(self.trial_seconds)} ({total})"
+            total = show_seconds(math.ceil(self.trials / self.workers) * self.trial_seconds)
+            at_once = "" if self.workers == 1 else f", {self.workers} at a time"
+            each = f"{_duration(self.trial_seconds)}{at_once}"
+            yield f"budget {self.budget}: about {self.trials} trials of {each} ({total})"
 
 
 def preflight(
@@ -185,6 +192,7 @@ def preflight(
         budget=problem.budget,
         share=tight.share,
         rarity=str(tight) if tight.is_estimated else "",
+        workers=executor.capacity,
     )
 
 

@@ -13,7 +13,7 @@ from nas.alike import Alike, find_alike
 from nas.cost import Counter
 from nas.draws import Drawer, first
 from nas.errors import DataError, LimitError, PlanError
-from nas.executors import Job, make
+from nas.executors import Job, Pool, make
 from nas.language.decide import decide
 from nas.preflight import preflight
 from nas.problem import make_problem
@@ -124,7 +124,7 @@ def job_for(tmp_path, **fields):
 
 @pytest.fixture(scope="module")
 def worker():
-    executor = make("local")
+    executor = make(Pool())
     yield executor
     executor.close()
 
@@ -147,6 +147,9 @@ def test_a_preflight_times_trials_in_the_worker(tmp_path, worker):
     assert 0 < found.within < found.drawn == 60
     assert found.trials == int(3600 / found.trial_seconds)
     assert any(f"about {found.trials} trials" in line for line in found.report().splitlines())
+    by_four = replace(found, workers=4)
+    assert by_four.trials == 4 * found.trials
+    assert any("4 at a time" in line for line in by_four.report().splitlines())
     assert json.loads(json.dumps(found.to_dict()))["trials"] == found.trials
     assert said
 
@@ -197,7 +200,7 @@ def test_an_impossible_limit_is_refused_with_the_smallest_cost(tmp_path):
     with pytest.raises(
         LimitError, match=rf"the space can reach have macs {least // 1000} k \({least}\);"
     ):
-        preflight(space, problem, job_for(tmp_path), make("local"), draws=20)
+        preflight(space, problem, job_for(tmp_path), make(Pool()), draws=20)
 
 
 @pytest.mark.full

@@ -9,7 +9,7 @@ from nas import registry
 from nas.architecture import Architecture
 from nas.errors import NasError
 from nas.evaluators import EVALUATORS, evaluator, find
-from nas.executors import Job, Result, make
+from nas.executors import Job, Pool, Result, make
 from nas.job import Stop
 from tests.nas.toy import tiny_tree
 
@@ -113,7 +113,7 @@ def test_evaluators_have_names():
 
 @pytest.mark.full
 def test_a_worker_trains_and_fails_and_trains_again(job):
-    executor = make("local")
+    executor = make(Pool())
     results = []
     for recipe in (RECIPE, {**RECIPE, "batch": 40}, RECIPE):
         executor.submit(replace(job, recipe=recipe))
