@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +14,15 @@ from nas.errors import DataError, RunError
 from nas.evaluators import evaluator
 from nas.job import Job
 from nas.registry import domain
+from nas.run import versions
 
 
 @evaluator("node_check")
 class NodeCheck:
     """Compares PyTorch, accelerator and data with those of the driver, which stand in `job.given`.
 
-    `given` has "torch", a version without its build, and "data", the digest of the data set; None asks nothing.
+    `given` has "torch", its version, "data", the digest of the data set or None, and "files", paths
+    of what else is to lie there.
     Raises RunError or DataError where the machine has others.
     """
 
@@ -31,21 +33,25 @@ class NodeCheck:
         stop: Callable[[], bool],  # noqa: ARG002 - it is done in no time
     ) -> Iterator[Mapping[str, Any]]:
         """Yield once."""
-        if (here := torch_release()) != job.given["torch"]:
-            raise RunError(f"it has torch {here}, the driver {job.given['torch']}; install the same")
+        here, wanted = versions()["torch"], job.given["torch"]
+        if _release(here) != _release(wanted):
+            raise RunError(f"it has torch {here}, the driver {wanted}; install the same there")
         if job.device.startswith("cuda") and not torch.cuda.is_available():
             raise RunError(
                 f"trials run on {job.device}, but a worker sees no GPU there; give each trial one (--gpus-per-trial),"
                 " or add --device cpu"
             )
+        for file in job.given["files"]:
+            if not Path(file).is_file():
+                raise DataError(f"there is no {file} there; put it at the same path")
         if job.given["data"] is not None:
             _check_data(job)
         yield {"fit": 1}
 
 
-def torch_release() -> str:
-    """Return the version of PyTorch without its build: processors and accelerators have their own."""
-    return version("torch").partition("+")[0]
+def _release(version: str) -> str:
+    """Return a version without its build: processors and accelerators have their own."""
+    return version.partition("+")[0]
 
 
 def _check_data(job: Job) -> None:
