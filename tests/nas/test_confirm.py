@@ -10,6 +10,7 @@ from nas.errors import RunError
 from nas.evaluators import evaluator
 from nas.executors.in_process import InProcessExecutor
 from nas.front import front
+from nas.pool import Pool
 from nas.run import Run
 from tests.nas.test_front import SCORED, architecture, asked, make_run
 
@@ -33,7 +34,7 @@ class Noisy:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     run = make_run(tmp_path_factory.mktemp("made") / "r", SCORED, limit=1000)
-    return run.change(evaluator="noisy", executor="in_process").folder
+    return run.change(evaluator="noisy", pool=Pool(executor="in_process")).folder
 
 
 @pytest.fixture
