@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.errors import RunError
-from nas.tuning.ledger import DEFAULT, Ledger, State, Training
+from nas.tuning.ledger import Ledger, State, Training
 from nas.tuning.place import Place
 from nas.tuning.schedulers import number_of
 from nas.tuning.shown import Shown
@@ -54,12 +53,6 @@ class Stage:
         """Trainings that have not ended."""
         return [t.number for t in self.trainings if not self.ledger.track(t.number).ended]
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the budget is used, and the default recipe trained."""
-        ends = self.order.ends
-        return ends is not None and time.time() >= ends and self.ledger.track(DEFAULT).ended
-
 
 def run_stage(stage: Stage) -> bool:
     """Run what is left of a stage; return whether it has come to its end, which it has not after Ctrl-C.
@@ -70,8 +63,6 @@ def run_stage(stage: Stage) -> bool:
         return True
     with _quiet():
         _tuner(stage).fit()
-    for number in stage.left if stage.is_over else ():
-        stage.ledger.end(number, "cut", "the budget was used")
     return not stage.left
 
 
@@ -119,7 +110,6 @@ def _run_config(stage: Stage) -> tune.RunConfig:
         name=stage.name,
         storage_path=str((stage.folder / RAY).resolve()),
         verbose=0,
-        stop=_Ends(stage),
         callbacks=[_Watch(stage)],
         failure_config=tune.FailureConfig(max_failures=stage.place.retries),
         checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT[stage.order.share_every > 0]),
@@ -130,28 +120,17 @@ def _name(trial: Trial) -> str:
     return str(trial.config["training"]["number"])
 
 
-class _Fresh:
-    """Pickled as nothing: Ray keeps a copy, which a restart replaces."""
+class _Watch(tune.Callback):
+    """Writes what Ray reports into the ledger, and shows it.
+
+    Pickled as nothing: Ray keeps a copy, which a restart replaces.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-class _Ends(_Fresh, tune.Stopper):
-    """Ends a stage when its budget is used."""
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
-        return False
-
-    def stop_all(self) -> bool:
-        return self._stage.is_over
-
-
-class _Watch(_Fresh, tune.Callback):
-    """Writes what Ray reports into the ledger, and shows it."""
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
         self._stage.show.update([number_of(t) for t in trials if t.status == Trial.RUNNING])

@@ -161,7 +161,10 @@ def _mixed(base: Recipe, weights: Mapping[str, float]) -> Any:
 
 
 def show(value: Any) -> str:
-    """Return a value as a person writes it: 0.0012, 96x128, cosine."""
+    """Return a value as a person writes it: 0.0012, 96x128, cosine, cross_entropy + 0.5 dice."""
+    if isinstance(value, Mapping):
+        weights = {name: fields.get("weight", 1.0) for name, fields in value.items()}
+        return " + ".join(n if w == 1 else f"{show(w)} {n}" for n, w in weights.items())
     if isinstance(value, float):
         return f"{value:.{DIGITS}g}"
     if isinstance(value, list | tuple):

@@ -61,6 +61,10 @@ class Order:
         """Epochs of a training that comes to its end."""
         return int(self.recipe["epochs"])
 
+    def is_late(self, number: int) -> bool:
+        """Whether the budget of a training is used."""
+        return self.ends is not None and number != DEFAULT and time.time() >= self.ends
+
     def job(self, number: int, seed: int) -> Job:
         """Return the training as a job of a search, which has the same data."""
         return Job(
@@ -88,6 +92,8 @@ def work(config: dict[str, Any], order: Order) -> None:
     if number in order.ended:
         return
     try:
+        if order.is_late(number):
+            raise Stopped([])
         _Work(number, config["training"], order).run()
     except Stopped:
         tune.report({"ended": "cut", "reason": "the budget was used"})
@@ -151,7 +157,7 @@ class _Work:
             seed=self.seed,
             device=self.device,
             start=start,
-            stop=self._late,
+            stop=lambda: self.order.is_late(self.number),
             keep=lambda state: states.__setitem__(slice(None), [state]),
         ):
             yield row, states[-1]
@@ -161,10 +167,6 @@ class _Work:
         self.twin.load_state_dict(state.ema or state.network)
         batches = domain().validation(self.splits.score, self.recipe.batch, self.device)
         return float(score(self.twin, self.splits.task, batches)["miou"])
-
-    def _late(self) -> bool:
-        ends = self.order.ends
-        return ends is not None and self.number != DEFAULT and time.time() >= ends
 
     def _is_due(self, epoch: int) -> bool:
         """Say whether a checkpoint is to be kept after `epoch`."""
