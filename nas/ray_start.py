@@ -78,11 +78,6 @@ def start(address: str | None = None, *, cpus: float = 1, gpus: float = 0) -> Ra
     ray = _installed()
     if ray.is_initialized():
         return RaySession(own=False)
-    if address is not None and "://" in address:
-        raise NasError(
-            f"{address}: a Ray client shares no files with the cluster; log in to one of its nodes, and give"
-            " --address auto there"
-        )
     return _started(ray, cpus, gpus) if address is None else _joined(ray, address)
 
 
@@ -138,7 +133,7 @@ def _joined(ray: Any, address: str) -> RaySession:
 
 def _check_port(address: str) -> None:
     """Raise NasError where nobody listens at "host:port"; Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return
     try:

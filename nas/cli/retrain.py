@@ -122,7 +122,7 @@ def command(
     """
     if asked["epochs"] and budget:
         raise click.UsageError("--epochs and --budget both say how long to train; give one of them")
-    order = _order(source, pick, asked)
+    order = find_order(source, pick, asked)
     seconds = parse_budget(budget).seconds if budget else None
     if budget and seconds is None:
         raise click.UsageError(
@@ -138,7 +138,8 @@ def command(
         _print(order, scores)
 
 
-def _order(source: str, pick: str | None, asked: dict[str, Any]) -> Order:
+def find_order(source: str, pick: str | None, asked: dict[str, Any]) -> Order:
+    """Return what the arguments SOURCE and ID name, with the options on top; raises click.UsageError."""
     if (Path(source) / "run.yaml").is_file():
         return _order_of_run(source, pick or "knee", asked)
     if pick is not None:

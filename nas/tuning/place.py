@@ -35,9 +35,14 @@ class Place:
 def make_place(pool: Pool, scheduler: str) -> Place:
     """Return the place that a pool describes: on this machine one training at a time, with all there is, by default.
 
-    Raises RunError where a population would be cut by a number of workers: it trains as its place allows.
+    Raises RunError for a Ray client, and where a number of workers would cut a population.
     """
     local = pool.address is None
+    if not local and "://" in str(pool.address):
+        raise RunError(
+            f"{pool.address}: a Ray client shares no files with the cluster; log in to one of its nodes, and give"
+            " --address auto there"
+        )
     if not local and pool.workers is not None and scheduler == "pbt":
         raise RunError(
             "pbt trains a whole population, as many at once as the cluster has room for; leave --workers out, or set"
