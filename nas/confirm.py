@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nas import executors
 from nas.candidates import derive_seed
 from nas.confirmed import Confirmed, read_confirmed, read_scores, write_scores
 from nas.errors import RunError
-from nas.executors import Executor, Job, Result
+from nas.executors import Executor, Job, Note, Result
 from nas.front import front
 from nas.record import TrialRecord
 from nas.run import Run
@@ -51,17 +52,32 @@ def confirm(
 def _train_again(
     run: Run, best: Sequence[TrialRecord], executor: Executor, say: Callable[[str], None]
 ) -> None:
+    """Hand out what is not known yet, as many at once as the executor takes; write each score when it is there."""
     known = read_scores(run)
     for trial in best:
-        scores = known.setdefault(
-            trial.architecture_id, [{"seed": trial.seed, "miou": trial.values["miou"]}]
-        )
-        for seed in _seeds(run, trial):
-            if any(s["seed"] == seed for s in scores):
-                continue
+        first = {"seed": trial.seed, "miou": trial.values["miou"]}
+        known.setdefault(trial.architecture_id, [first])
+    asked = [(t, seed) for t in best for seed in _seeds(run, t) if not _has(known, t, seed)]
+    begun = ended = 0
+    while ended < len(asked):
+        while begun < min(len(asked), ended + executor.capacity):
+            trial, seed = asked[begun]
             say(f"training {trial.architecture_id} with seed {seed}")
-            scores.append({"seed": seed, "miou": _trained(run, executor, _job(run, trial, seed))})
-            write_scores(run, known)
+            executor.submit(_job(run, trial, seed, begun))
+            begun += 1
+        for event in executor.poll(1.0):
+            if isinstance(event, Note):
+                say(event.text)
+            elif isinstance(event, Result):
+                trial, seed = asked[event.number]
+                miou = _score(run, trial, seed, event)
+                known[trial.architecture_id].append({"seed": seed, "miou": miou})
+                write_scores(run, known)
+                ended += 1
+
+
+def _has(known: Mapping[str, Any], trial: TrialRecord, seed: int) -> bool:
+    return any(score["seed"] == seed for score in known[trial.architecture_id])
 
 
 def _seeds(run: Run, trial: TrialRecord) -> Iterator[int]:
@@ -69,23 +85,16 @@ def _seeds(run: Run, trial: TrialRecord) -> Iterator[int]:
         yield derive_seed(run.settings.seed, trial.number, f"confirm {k}")
 
 
-def _job(run: Run, trial: TrialRecord, seed: int) -> Job:
-    """Return the trial's job with another seed, and no deadline."""
-    given = {"number": trial.number, "architecture": trial.architecture, "seed": seed}
+def _job(run: Run, trial: TrialRecord, seed: int, number: int) -> Job:
+    """Return the trial's job with another seed and number, and no deadline."""
+    given = {"number": number, "architecture": trial.architecture, "seed": seed}
     return Job.of(run.settings, run.cache, **given)
 
 
-def _trained(run: Run, executor: Executor, job: Job) -> float:
-    """Return the job's mIoU; raises RunError where it has none."""
-    executor.submit(job)
-    while True:
-        for event in executor.poll(1.0):
-            if not isinstance(event, Result):
-                continue
-            if event.state != "complete":
-                error = event.error or {"type": event.state, "text": "it was stopped"}
-                what = f"{error['type']}: {error['text']}"
-                raise RunError(
-                    f"{run.folder}: trial {job.number} with seed {job.seed} failed again: {what}"
-                )
-            return float(event.metrics["miou"])
+def _score(run: Run, trial: TrialRecord, seed: int, result: Result) -> float:
+    """Return the mIoU of a training; raises RunError where it has none."""
+    if result.state != "complete":
+        error = result.error or {"type": result.state, "text": "it was stopped"}
+        what = f"{error['type']}: {error['text']}"
+        raise RunError(f"{run.folder}: trial {trial.number} with seed {seed} failed again: {what}")
+    return float(result.metrics["miou"])

@@ -12,6 +12,7 @@ from nas.executors.in_process import InProcessExecutor
 from nas.front import front
 from nas.pool import Pool
 from nas.run import Run
+from tests.nas.search.several import Several
 from tests.nas.test_front import SCORED, architecture, asked, make_run
 
 BASES = {0: 0.5, 1: 0.7, 2: 0.72}
@@ -56,6 +57,12 @@ def test_the_best_are_trained_with_two_more_seeds(run):
     for name, number in zip(ids, (2, 1), strict=True):
         seeds = [job.seed for job in JOBS if json.loads(job.architecture)["number"] == number]
         assert found[name].scores[1:] == tuple(BASES[number] + seed % 7 / 100 for seed in seeds)
+
+
+def test_several_at_once_give_the_same(run):
+    one = confirm(run, 2)
+    (run.folder / "confirm.json").unlink()
+    assert confirm(run, 2, executor=Several()) == one
 
 
 def test_jobs_are_those_of_the_search(run):
