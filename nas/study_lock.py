@@ -11,6 +11,7 @@ import hashlib
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -20,6 +21,8 @@ from nas.errors import StorageError
 
 GHOST_S = 10.0
 """Seconds for a server to end a connection of ours that broke, whose lock it still keeps."""
+GRACE_S = 2.0
+"""Seconds for a server to notice that another driver is dead: whoever kills one may resume at once."""
 NOTICE = (
     "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 )
@@ -164,11 +167,15 @@ class MysqlLock:
         return self._own is not None and abs(_uptime(connection) - self._own[1]) < 5
 
 
-def _insist(connection: Connection, take: Any, end_ghost: Any) -> bool:
+Ask = Callable[[Connection], bool]
+
+
+def _insist(connection: Connection, take: Ask, end_ghost: Ask) -> bool:
     """Return whether the lock is ours in the end; ends only what `end_ghost` knows as our own."""
-    end = time.monotonic() + GHOST_S
+    start = time.monotonic()
     while not take(connection):
-        if not end_ghost(connection) or time.monotonic() > end:
+        patience = GHOST_S if end_ghost(connection) else GRACE_S
+        if time.monotonic() > start + patience:
             return False
         time.sleep(0.1)
     return True

@@ -22,6 +22,8 @@ START_S = 60.0
 class Mariadb:
     """A server on a free port of this machine, stopped and started at will."""
 
+    password = "secret"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
@@ -37,7 +39,7 @@ class Mariadb:
 
     @property
     def url(self) -> str:
-        return f"mysql://nas:secret@127.0.0.1:{self.port}/{NAME}"
+        return f"mysql://nas:{self.password}@127.0.0.1:{self.port}/{NAME}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -103,7 +105,7 @@ def server() -> Iterator[Mariadb]:
         made = Mariadb(folder)
         made.start()
         made.query(
-            f"CREATE USER nas@localhost IDENTIFIED BY 'secret'; GRANT ALL ON {NAME}.* TO nas@localhost"
+            f"CREATE USER nas@localhost IDENTIFIED BY '{Mariadb.password}'; GRANT ALL ON {NAME}.* TO nas@localhost"
         )
         yield made
         made.stop()

@@ -18,12 +18,13 @@ USER, NAME = "nas", "nas"
 
 
 class Postgres:
-    """A server on a free port of this machine, stopped and started at will."""
+    """A server on a free port of this machine, stopped and started at will; it asks for no password."""
+
+    password = ""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.auth = "trust"
         self._run(
             "initdb",
             "-D",
