@@ -122,6 +122,7 @@ def _joined(ray: Any, address: str) -> RaySession:
     """Connect to a cluster that somebody else started; raises NasError where there is none."""
     _check_port(address)
     session = RaySession(own=True, before=_set(QUIET))
+    _read_token_again()
     try:
         with _own_handlers():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
