@@ -80,14 +80,14 @@ def retrain(
         known = ranks.first(lambda: _known(job, budget_seconds, resume))
         if "score" in known:
             return dict(known["score"])
-        timing = _Timing(known["epochs"], budget_seconds, began)
+        timing = Timing(known["epochs"], budget_seconds, began)
         if workers > 1 and ranks.number == 1:
             return _launched(job, timing, workers, progress, stop)
         return _finished(job, timing, progress, stop)
 
 
 @dataclass(frozen=True, slots=True)
-class _Timing:
+class Timing:
     """How long to train: `epochs`, or where they are not known yet as many as fit into the budget."""
 
     epochs: int | None
@@ -106,7 +106,7 @@ def _known(job: Retraining, budget_seconds: float | None, resume: bool) -> dict[
 
 def _launched(
     job: Retraining,
-    timing: _Timing,
+    timing: Timing,
     workers: int,
     progress: Callable[[Row], None],
     stop: Callable[[], bool],
@@ -125,14 +125,14 @@ def as_rank(
     stop: Callable[[], bool],
     tell: Callable[[Row], None],
     job: Retraining,
-    timing: _Timing,
+    timing: Timing,
 ) -> None:
     """Take one rank's part in a training that another process has checked and holds the folder of."""
     ranks, device = placed(ranks, job.device)
     _finished(replace(job, ranks=ranks, device=device), timing, tell, stop)
 
 
-def _planned(job: Retraining, timing: _Timing) -> Retraining:
+def _planned(job: Retraining, timing: Timing) -> Retraining:
     """Return the training with its number of epochs, which is on the disk from now on."""
     epochs = timing.epochs
     if epochs is None:
@@ -146,7 +146,7 @@ def _planned(job: Retraining, timing: _Timing) -> Retraining:
 
 def _finished(
     job: Retraining,
-    timing: _Timing,
+    timing: Timing,
     progress: Callable[[Row], None],
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
