@@ -1,4 +1,8 @@
-"""PANet's bottom-up path: its counts, and what it computes."""
+"""PANet's bottom-up path: its counts, and what it computes.
+
+The paper finds objects, so there is no published count of the whole network: it is the sum of mmsegmentation's
+trunk, pyramid network and head, and the official code's path, each counted by others. No auxiliary head.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.architecture import load_architecture
 from nas.cost import cost
 from nas.network import build
 
@@ -38,6 +43,13 @@ def test_the_path_from_p2_to_p5_has_the_published_codes_counts() -> None:
     nodes = [n for n in cost(tree(256), (512, 1024)).nodes if path(n.name)]
     assert sum(n.params for n in nodes) == 3_540_480 == 6 * (9 * 256**2 + 256)
     assert sum(n.macs for n in nodes) / 1e9 == pytest.approx(12.68, abs=0.006)
+
+
+def test_the_network_is_the_sum_of_its_parts() -> None:
+    """At 512x1024; trunk, pyramid network, path and head in this order."""
+    costs = cost(load_architecture("panet_resnet50"))
+    assert costs.params == 23_527_264 + 3_344_384 + 3_540_480 + 1_626_259
+    assert costs.macs / 1e9 == pytest.approx(45.21 + 29.70 + 12.68 + 15.63, abs=0.02)
 
 
 @pytest.mark.parametrize("norm", [False, True])

@@ -30,7 +30,7 @@ SAID = {
     *("clip", "scale", "flip", "photometric"),
 }
 """What every recipe has to say; a default in its place would be ours, not the paper's."""
-STAND_INS = {"nas_fpn", "rsp"}
+STAND_INS = {"nas_fpn", "panet", "rsp"}
 """What nothing is published of, so that the common recipe stands in."""
 
 
