@@ -38,6 +38,7 @@ COMMANDS = (
     "latency",
     "search",
     "front",
+    "tune",
     "retrain",
     "evaluate",
     "predict",
