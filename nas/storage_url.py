@@ -100,7 +100,7 @@ def shown(url: str) -> str:
 
 def masked(text: str) -> str:
     """Return a text that may hold the URL of a database with "***" in place of its password."""
-    return re.sub(r"(://[^:/@\s]*):[^\s]*@", r"\1:***@", text)
+    return re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", text, flags=re.DOTALL)
 
 
 def _without_password(url: URL) -> str:

@@ -32,7 +32,7 @@ def test_any_password_is_kept_apart_and_put_back(secret):
     assert repr(read) == f"StorageUrl(text={read.text!r})"
 
 
-@given(st.text(st.characters(exclude_categories=["Z", "C"]), min_size=3).map(lambda s: f"§{s}§"))
+@given(st.text(min_size=3).map(lambda s: f"§{s}§"))
 def test_a_command_is_written_without_the_password(secret):
     assert secret not in masked(f"--storage=postgresql://me:{secret}@host/db")
 
@@ -152,8 +152,7 @@ def test_a_search_writes_its_password_nowhere(tmp_path, guarded, monkeypatch, ca
     assert nas.search.search(resume=folder, budget="5trials").ended == "budget"
     assert sum(t.counts for t in Run.open(folder).trials()) == 5
     said += "".join(capfd.readouterr())
-    spelled = full.split(":")[2].split("@")[0]
-    for secret in (SECRET, spelled, "wr0ng"):
+    for secret in (SECRET[:4], "wr0ng"):
         assert secret not in said
         assert not [
             f for f in folder.rglob("*") if f.is_file() and secret.encode() in f.read_bytes()
