@@ -234,6 +234,7 @@ class Driver:
     def _collect(self, timeout: float) -> None:
         """Take in what the executor has to say."""
         for event in self._executor.poll(timeout):
+            self._spent.count(len(self._out))
             if isinstance(event, Result):
                 self._take(event)
             elif isinstance(event, Note):
@@ -241,7 +242,6 @@ class Driver:
                 self._progress.say(event.text)
             else:
                 self._running[event.number] = event.values
-                self._spent.count(len(self._out))
                 self._spent.save()
                 self._progress.update(self.view)
 
