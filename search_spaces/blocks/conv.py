@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from nas.fields import Odd, Place, Positive, Share
@@ -27,10 +28,11 @@ def activation(name: Act) -> nn.Module:
 
 
 class StridedConv(nn.Conv2d):
-    """A convolution which, where it is 1x1 and strided, takes every `stride`-th pixel first.
+    """A convolution that goes round two gradients which crash on some CPUs (oneDNN, AVX-512, channels last).
 
-    The same values: the gradient of the strided form crashes on some CPUs (oneDNN, AVX-512, channels last, 8 to 15
-    input channels).
+    Where it is 1x1 and strided, every `stride`-th pixel is taken first: the same values, without the gradient that
+    writes past its buffers for 8 to 15 input channels. Where it is dilated, autocast on CPUs leaves it in single
+    precision: in bf16 the weights' gradient is NaN or crashes, on maps of 31 columns and more.
     """
 
     def __init__(
@@ -60,7 +62,14 @@ class StridedConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.every > 1:
             x = x[:, :, :: self.every, :: self.every]
-        return super().forward(x)
+        if (
+            self.dilation == (1, 1)
+            or x.device.type != "cpu"
+            or not torch.is_autocast_enabled("cpu")
+        ):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype))
 
 
 @kind("conv", "cell")

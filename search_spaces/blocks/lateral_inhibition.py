@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nas.fields import Odd, Positive, Range
 from nas.registry import kind
+from search_spaces.blocks.precision import at_least_single, without_autocast
 
 Sigma = Annotated[float, Range(least=0.05, most=50)]
 
@@ -54,7 +55,9 @@ class LateralInhibition(nn.Module):
         return F.pad(torch.ones_like(around[..., :1, :1]), [zone // 2] * 4) - around
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.kernel().to(x.dtype)
-        groups = kernel.shape[0]
-        y = F.conv2d(x, kernel, padding=self.padding, dilation=self.rate, groups=groups)
-        return y.relu()
+        with without_autocast(x):  # as `conv.StridedConv` says of dilated convolutions
+            single = at_least_single(x)
+            kernel = self.kernel().to(single.dtype)
+            groups = kernel.shape[0]
+            y = F.conv2d(single, kernel, padding=self.padding, dilation=self.rate, groups=groups)
+        return y.relu().to(x.dtype)
