@@ -24,10 +24,11 @@ from nas.storage_errors import (
     explained,
     is_away,
     is_empty,
+    is_no_room,
     is_starting,
     is_tables_race,
 )
-from nas.storage_url import shown
+from nas.storage_url import shown, unchanging
 from nas.study_lock import lock_of
 
 T = TypeVar("T")
@@ -81,14 +82,23 @@ def check(url: str) -> None:
 def existing_storage(url: str) -> RDBStorage | None:
     """Return the storage at `url` for a reader, who makes nothing; None where no study was ever kept there."""
     parsed = sqlalchemy.make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+    file = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+    if file is not None and not file.exists():
         return None
     try:
         return open_storage(url, make_tables=False)
-    except StorageError as error:
+    except (StorageError, OSError) as error:
         if error.__cause__ is not None and is_empty(error.__cause__):
             return None
-        raise
+        if file is None or not is_no_room(error.__cause__) or _pending(file):
+            raise
+        return open_storage(unchanging(file), make_tables=False)
+
+
+def _pending(file: Path) -> bool:
+    """Return whether a SQLite file is not all there is: its last writes lie beside it."""
+    wal = file.with_name(f"{file.name}-wal")
+    return wal.exists() and wal.stat().st_size > 0
 
 
 def _open_storage(url: str, make_tables: bool) -> RDBStorage:
@@ -103,7 +113,7 @@ def _open_storage(url: str, make_tables: bool) -> RDBStorage:
         package = parsed.get_driver_name()
         extra = f"; pip install 'nas-segmentation[{EXTRAS[package]}]'" if package in EXTRAS else ""
         raise StorageError(f"{shown(url)} needs the package {package}{extra}") from error
-    if kind == "sqlite":
+    if kind == "sqlite" and make_tables:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
         storage.engine.dispose()
     return storage

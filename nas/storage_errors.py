@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import OperationalError as Operational
 
 from nas.errors import StorageError
-from nas.full_disk import is_full
+from nas.full_disk import LITTLE, is_full
 from nas.storage_url import PASSWORD, shown
 
 AWAY_SQLSTATES = {
@@ -30,6 +34,12 @@ AWAY_CODES = {1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1205, 1213, 
 CLIENT_AWAY = {2002, 2003, 2006, 2013, 2055}
 FULL_SQLSTATES, FULL_CODES = {"53100"}, {1021, 1114}
 SQLITE_AWAY = ("locked", "busy")
+SQLITE_NO_ROOM = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+}
 STARTING = ("is starting up", "is shutting down", "in recovery", "not yet accepting connections")
 PASSWORDS = ("password", "Access denied", "authentication")
 MISSING = ("does not exist", "Unknown database")
@@ -82,6 +92,12 @@ def is_empty(error: BaseException) -> bool:
     return no_table or getattr(said, "sqlstate", None) == "42P01" or _code(said) == 1146
 
 
+def is_no_room(error: BaseException | None) -> bool:
+    """Return whether SQLite cannot make the files beside its own that it needs, for want of space or of the right."""
+    said: Any = None if error is None else cause(error)
+    return getattr(said, "sqlite_errorcode", 0) & 0xFF in SQLITE_NO_ROOM
+
+
 def brief(error: BaseException) -> str:
     """Return the first line of what the database said."""
     said = cause(error)
@@ -93,7 +109,7 @@ def explained(error: BaseException, url: str) -> StorageError | OSError:
     """Return what to tell a person, an OSError where a SQLite file has no room; the password is in none of it."""
     said: Any = cause(error)
     text, where = str(said), f"the study's database {shown(url)}"
-    if _is_sqlite(said) and is_full(said):
+    if _is_sqlite(said) and (is_full(said) or (is_no_room(said) and _no_space(url))):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shown(url).partition("///")[2])
     if getattr(said, "sqlstate", None) in FULL_SQLSTATES or _code(said) in FULL_CODES:
         return StorageError(f"{where}: its disk is full ({brief(error)}); make space there")
@@ -111,6 +127,11 @@ def explained(error: BaseException, url: str) -> StorageError | OSError:
     if isinstance(said, UnicodeError) or not is_away(error):
         return StorageError(f"{where}: {type(said).__name__}: {brief(error)}")
     return StorageError(f"{where} cannot be reached ({brief(error)}); is the server running?")
+
+
+def _no_space(url: str) -> bool:
+    folder = Path(make_url(url).database or "").parent
+    return folder.is_dir() and shutil.disk_usage(folder).free < LITTLE
 
 
 def _code(said: Any) -> int:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from nas.errors import RunError, suggest
 
@@ -91,6 +92,15 @@ def sqlite_url(file: Path) -> str:
     from sqlalchemy import URL
 
     return URL.create("sqlite", database=str(file.resolve())).render_as_string(hide_password=False)
+
+
+def unchanging(file: Path) -> str:
+    """Return the URL of a SQLite file that nobody writes: it is read without a lock, and without room on its disk."""
+    from sqlalchemy import URL
+
+    query = {"uri": "true", "immutable": "1"}
+    url = URL.create("sqlite", database=f"file:{quote(str(file.resolve()))}", query=query)
+    return url.render_as_string(hide_password=False)
 
 
 def shown(url: str) -> str:
