@@ -10,7 +10,13 @@ import rich_click as click
 
 F = TypeVar("F", bound=Callable[..., Any])
 PANEL = "Differentiable search"
-PLAIN = {"supernet_epochs": "epochs", "snapshots": "snapshots", "form": "form", "order": "order"}
+PLAIN = {
+    "supernet_epochs": "epochs",
+    "supernet_workers": "workers",
+    "snapshots": "snapshots",
+    "form": "form",
+    "order": "order",
+}
 """Options that are fields of a schedule as they are."""
 TARGETS = ("macs", "params", "latency")
 
@@ -24,6 +30,13 @@ def differentiable_options(command: F) -> F:
             panel=PANEL,
             help="Epochs of the supernet, its warm-up included.",
             show_default="40, or what fits the time",
+        ),
+        click.option(
+            "--supernet-workers",
+            type=click.IntRange(1),
+            panel=PANEL,
+            help="Processes that train the supernet together, each on its part of every batch.",
+            show_default="1",
         ),
         click.option(
             "--snapshots",

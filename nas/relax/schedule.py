@@ -35,16 +35,17 @@ class Schedule:
 
     From there it goes on once for each combination of `sweep` (cost name to targets), each branch from the same warm
     weights; every branch has `snapshots` at even distances, the last at its end. `epochs` None: `EPOCHS`, or what fits
-    the budget.
+    the budget. `workers` processes of one machine train it together, with the result of one.
     """
 
     epochs: int | None = None
     snapshots: int = SNAPSHOTS
     sweep: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     mixing: Mixing = field(default_factory=Mixing)
+    workers: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "snapshots"):
+        for name in ("epochs", "snapshots", "workers"):
             value = getattr(self, name)
             if value is not None and (
                 not isinstance(value, int) or isinstance(value, bool) or value < 1
@@ -64,12 +65,13 @@ class Schedule:
 
         Raises RecipeError naming the closest field for one that is unknown.
         """
-        own = {k: v for k, v in given.items() if k in {"epochs", "snapshots"}}
+        plain = {"epochs", "snapshots", "workers"}
+        own = {k: v for k, v in given.items() if k in plain}
         sweep = given.get("sweep", {})
         if not isinstance(sweep, Mapping):
             raise RecipeError(f"supernet: sweep: expected costs with lists, got {sweep!r}")
-        mixed = {k: v for k, v in given.items() if k not in {"epochs", "snapshots", "sweep"}}
-        known = ["epochs", "snapshots", "sweep", *Mixing.__dataclass_fields__]
+        mixed = {k: v for k, v in given.items() if k not in {*plain, "sweep"}}
+        known = [*plain, "sweep", *Mixing.__dataclass_fields__]
         for name in mixed:
             if name not in known:
                 raise RecipeError(f"supernet: no field is called {name!r}; {suggest(name, known)}")
@@ -80,6 +82,7 @@ class Schedule:
         """Return plain data that `of` reads back."""
         sweep = {name: list(targets) for name, targets in self.sweep.items()}
         own = {"epochs": self.epochs, "snapshots": self.snapshots, "sweep": sweep}
+        own |= {"workers": self.workers}
         return {**own, **self.mixing.to_dict()}
 
     @property

@@ -25,6 +25,11 @@ between, and the fewer pixels and images a batch has, the more each of them coun
 Gradients = list[Tensor | None]
 
 
+def gradients_of(loss: Tensor, of: Sequence[Tensor]) -> Gradients:
+    """Return the gradient by each tensor; None for what has no part in the loss."""
+    return list(torch.autograd.grad(loss, of, allow_unused=True))
+
+
 class Ahead(NamedTuple):
     """The loss after a step of the weights, and its gradient by the architecture; None for what has no part in it."""
 
@@ -40,22 +45,28 @@ def look_ahead(
     *,
     xi: float,
     radius: float = RADIUS,
+    gradients: Callable[[Tensor, Sequence[Tensor]], Gradients] = gradients_of,
 ) -> Ahead:
     """Return `valid` after the step w - xi * grad of `train`, and its gradient by what is `learned`.
 
     Both are asked for their loss at the present values of `weights`, which are moved in place and put back exactly;
     `train` must be the same function each time it is called (same images, paths and dropout).
+    `gradients` gives those of a loss.
     """
     with kept(weights):
         if xi:
-            _move(weights, _gradients(train(), weights), -xi)
+            _move(weights, gradients(train(), weights), -xi)
         loss = valid()
-        found = _gradients(loss, [*learned, *weights])
+        found = gradients(loss, [*learned, *weights])
     direct, v = found[: len(learned)], found[len(learned) :]
     length = _length(v)
     if not xi or not length > 0:
         return Ahead(loss.detach(), direct)
-    slopes = _slopes(weights, learned, train, v=v, eps=radius / length)
+
+    def slope() -> Gradients:
+        return gradients(train(), learned)
+
+    slopes = _slopes(weights, slope, v=v, eps=radius / length)
     return Ahead(loss.detach(), [_minus(a, b, xi) for a, b in zip(direct, slopes, strict=True)])
 
 
@@ -72,27 +83,21 @@ def kept(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 
 def _slopes(
-    weights: Sequence[Tensor],
-    learned: Sequence[Tensor],
-    train: Callable[[], Tensor],
-    *,
-    v: Gradients,
-    eps: float,
+    weights: Sequence[Tensor], slope: Callable[[], Gradients], *, v: Gradients, eps: float
 ) -> Gradients:
-    """Return the central difference of the architecture's gradient along v: its mixed second derivative times v."""
+    """Return the central difference along v of the architecture's gradient, which `slope` gives.
+
+    That is its mixed second derivative times v.
+    """
     ends: list[Gradients] = []
     for side in (eps, -eps):
         with kept(weights):
             _move(weights, v, side)
-            ends.append(_gradients(train(), learned))
+            ends.append(slope())
     return [
         None if up is None or down is None else (up - down) / (2 * eps)
         for up, down in zip(*ends, strict=True)
     ]
-
-
-def _gradients(loss: Tensor, of: Sequence[Tensor]) -> Gradients:
-    return list(torch.autograd.grad(loss, of, allow_unused=True))
 
 
 def _move(tensors: Sequence[Tensor], along: Gradients, by: float) -> None:

@@ -8,7 +8,7 @@ images: the alternation of Auto-DeepLab (section 4.2) and DARTS (algorithm 1), f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import TrainingError
+from nas.parallel.ranks import ALONE, Ranks
 from nas.parts import Plan
 from nas.relax.compared import compared
 from nas.relax.constants import constant
@@ -25,7 +26,7 @@ from nas.relax.mixing import Mixing
 from nas.relax.network import RelaxedNetwork, Weights
 from nas.relax.penalty import Penalty
 from nas.relax.prices import PRICES, Prices, expected_costs
-from nas.relax.second_order import Ahead, Gradients, kept, look_ahead
+from nas.relax.second_order import Ahead, Gradients, gradients_of, kept, look_ahead
 from nas.relax.skips import skips
 from nas.relax.weights import ArchitectureParameters
 
@@ -43,8 +44,10 @@ class Supernet(nn.Module):
 
     Costs are expected at the input size of `priced`, the same space planned for where the network will run, and by
     default at that of `plan`; they are `PRICES` and `prices`. `steps` is how often the architecture will learn, from
-    which its learning rate follows where none is given. Its state holds all that a resumed search needs:
-    architecture parameters, their optimiser, multipliers, and the generator of what is sampled.
+    which its learning rate follows where none is given. Where several `ranks` train it, each step of the architecture
+    is one of all of them, each with its slice of the images, and a `loss` that it is taught by is of the whole batch.
+    Its state holds all that a resumed search needs: architecture parameters, their optimiser, multipliers, and the
+    generator of what is sampled.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Supernet(nn.Module):
         priced: Plan | None = None,
         likely: Likely | None = None,
         steps: int = MANY,
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
         self.asked = asked = tuple(asked)
@@ -66,6 +70,7 @@ class Supernet(nn.Module):
         self.prices = {**PRICES, **(prices or {})}
         self.penalty = Penalty(mixing, self.prices)
         self._likely = likely
+        self._ranks = ranks
         architecture = ArchitectureParameters(asked, seed, edges=mixing.edges)
         # in a tuple: no submodule, so that the weights' optimiser leaves it alone
         self._held = (architecture,)
@@ -188,7 +193,7 @@ class Supernet(nn.Module):
         elif self.mixing.order == 1:
             with constant(self.network.parameters()):
                 value = self._loss(images, target, loss)
-            ahead = Ahead(value.detach(), _gradients(value, learned))
+            ahead = Ahead(value.detach(), self._gradients(value, learned))
         elif batch is None or lr is None:
             raise TrainingError(
                 "second order needs the weights' batch and learning rate: give `rate` to Supernet.between"
@@ -199,7 +204,15 @@ class Supernet(nn.Module):
         return float(ahead.loss)
 
     def _loss(self, images: Tensor, target: Tensor, loss: Loss) -> Tensor:
-        return loss(self.network(images, self.draw()), target)
+        return loss(self._run(images, self.draw()), target)
+
+    def _run(self, images: Tensor, weights: Weights) -> Any:
+        with self._ranks.as_one():
+            return self.network(images, weights)
+
+    def _gradients(self, loss: Tensor, of: Sequence[Tensor]) -> Gradients:
+        """Return the gradients of a loss of all ranks' images."""
+        return self._ranks.summed(_gradients(loss, of), of)
 
     def _compared(self, images: Tensor, target: Tensor, loss: Loss) -> Ahead:
         """Compare paths on one batch, each with the same dropout."""
@@ -207,7 +220,7 @@ class Supernet(nn.Module):
 
         def value(path: Weights) -> Tensor:
             with self._seeded(seed):
-                return loss(self.network(images, path), target)
+                return loss(self._run(images, path), target)
 
         return compared(self.architecture, self.network, self._path, value)
 
@@ -237,6 +250,7 @@ class Supernet(nn.Module):
                 lambda: same(*batch),
                 lambda: same(*other),
                 xi=lr,
+                gradients=self._gradients,
             )
 
     def _burden(self) -> Tensor | float:
@@ -297,8 +311,8 @@ class Supernet(nn.Module):
         self.temperature = state["temperature"]
 
 
-def _gradients(value: Tensor | float, learned: list[nn.Parameter]) -> Gradients:
+def _gradients(value: Tensor | float, learned: Sequence[Tensor]) -> Gradients:
     """Return the gradient of each parameter; None for what has no part in the value."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return [None] * len(learned)
-    return list(torch.autograd.grad(value, learned, allow_unused=True))
+    return gradients_of(value, learned)

@@ -25,6 +25,7 @@ from nas.evaluators.short_training import KEPT_EVERY, until
 from nas.evaluators.splits import Splits
 from nas.job import Job
 from nas.optim import learning_rate
+from nas.parallel.ranks import ALONE, RankLostError, Ranks
 from nas.recipe import Recipe
 from nas.registry import domain
 from nas.relax.aim import Aim, aimed
@@ -49,11 +50,12 @@ SETTLE = 8
 
 @dataclass(frozen=True)
 class Training:
-    """One branch of a supernet on its way to a snapshot."""
+    """One branch of a supernet on its way to a snapshot; where several `ranks` train it, rank 0 keeps and finds."""
 
     job: Job
     splits: Splits
     relaxed: Relaxed
+    ranks: Ranks = ALONE
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -97,6 +99,7 @@ class Training:
                 priced=self.relaxed.plan,
                 likely=likely(self.relaxed.space),
                 steps=(self.schedule.length - self.schedule.warm) * self.steps,
+                ranks=self.ranks,
             )
 
     @cached_property
@@ -160,13 +163,16 @@ class Training:
             device=self.job.device,
             start=start,
             stop=stop,
-            keep=self._keeper(),
+            keep=self._keeper() if self.ranks.leads else None,
+            ranks=self.ranks,
         )
         try:
             for row in rows:
                 yield self._named(row)
-                if self._is_there(self._rows()):
+                if self.ranks.first(lambda: self._is_there(self._rows())):
                     return
+        except RankLostError:
+            raise
         except TrainingError as error:
             raise TrainingError(f"{error}; {self._kept()}") from error
 
@@ -192,7 +198,7 @@ class Training:
         decisions = aimed(drawer, probabilities, Aim(mixing.targets, mixing.limits))
         decoded = drawer.draw(decisions, decoder(self.relaxed.space, probabilities))
         batch, start = self.recipe.batch, time.perf_counter()
-        settle = islice(self._images(0, self.halves[0]), SETTLE)
+        settle = islice(self._images(0, self.halves[0], ALONE), SETTLE)
         held = until(stop, domain().validation(self.splits.score, batch, self.job.device))
         scores = one_hot_score(
             self.supernet.network,
@@ -228,12 +234,15 @@ class Training:
         return self.folder / f"branch-{self.snapshot.branch}-epochs.json"
 
     def probe(self) -> dict[str, Any]:
-        """Return seconds of a step of the weights and of one of the architecture, and the peak memory."""
+        """Return seconds of a step of the weights and of one of the architecture, and the peak memory of all ranks."""
         recipe = replace(self.recipe, epochs=1)
         self.supernet.to(self.job.device)
         size = recipe.crop or self.job.size
+        together = self.ranks.number if self.job.device == "cpu" else 1  # in one memory
+        each = replace(recipe, batch=recipe.batch * together // self.ranks.number)
         needed = room(self.supernet, self.splits.task, recipe, size)
-        check_room(needed, recipe, self.supernet.mixing.form, free_bytes(self.job.device))
+        needed = replace(needed, weights=needed.weights * together)
+        check_room(needed, each, self.supernet.mixing.form, free_bytes(self.job.device))
         self._timed(recipe, learns=True)
         weights = self._timed(recipe, learns=False)
         return {
@@ -241,8 +250,8 @@ class Training:
             "weight_seconds": weights,
             "step_seconds": self._timed(recipe, learns=True),
             "parameters": sum(p.numel() for p in self.supernet.parameters()),
-            "needed_bytes": needed.total(recipe.batch),
-            "peak_bytes": peak_bytes(self.job.device),
+            "needed_bytes": needed.total(each.batch),
+            "peak_bytes": peak_bytes(self.job.device) * together,
         }
 
     def _timed(self, recipe: Recipe, *, learns: bool) -> float:
@@ -259,13 +268,14 @@ class Training:
             steps_per_epoch=number,
             seed=self.job.seed,
             device=self.job.device,
+            ranks=self.ranks,
         )
         list(rows)
         return (time.perf_counter() - start) / number
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield an epoch's batches for the weights, each after a step of the architecture on a batch of its own."""
-        own, others = (self._images(epoch, half) for half in self.halves)
+        own, others = (self._images(epoch, half, self.ranks) for half in self.halves)
         return self.supernet.between(
             own,
             others,
@@ -281,7 +291,9 @@ class Training:
             self.recipe, epoch * self.steps + step, self.schedule.length * self.steps
         )
 
-    def _images(self, epoch: int, among: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _images(
+        self, epoch: int, among: list[int], ranks: Ranks
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         batches: Iterator[tuple[Tensor, Tensor]] = domain().batches(
             self.splits.train,
             self.recipe,
@@ -289,11 +301,13 @@ class Training:
             epoch=max(0, epoch),
             device=self.job.device,
             among=among,
+            part=(ranks.rank, ranks.number),
         )
         return batches
 
     def _loss(self, output: Any, target: Tensor) -> Tensor:
-        return self.splits.task.loss(output, target, self.recipe)
+        whole = self.ranks.whole(output), self.ranks.whole(target)
+        return self.splits.task.loss(*whole, self.recipe)
 
     def _start(self) -> State | None:
         """Return the state to go on from: this branch's own, or the end of the shared warm-up."""
