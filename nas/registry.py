@@ -111,8 +111,12 @@ def use_file(path: str | Path) -> None:
     if spec is None or spec.loader is None:
         raise NasError(f"{file} is not a Python file; expected a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.modules[name] = module
+    sys.modules[name] = module  # before it runs: a dataclass looks its own module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     USED.append(str(file))
 
 
