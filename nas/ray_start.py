@@ -7,6 +7,7 @@ is started here wants a token, which only this user's processes can read.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import logging
 import os
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from nas.errors import NasError
 
@@ -34,6 +35,10 @@ HEALTH = {
 }
 """So that a dead node is noticed within seconds; by default it takes 14 s, and 64 s where it hangs."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1"}
+PREFIX = "nas-ray-"
+"""How the folders of a Ray that was started here begin."""
+LONGEST = 300
+"""Characters of Ray's own words in an error."""
 INSTALL = "pip install 'nas-segmentation[ray]'"
 
 
@@ -44,6 +49,7 @@ class RaySession:
     own: bool
     folder: Path | None = None
     before: Mapping[str, str | None] = field(default_factory=dict)
+    lock: TextIO | None = None
 
     def close(self) -> None:
         """Disconnect; end what was started here, and put the environment back."""
@@ -56,6 +62,8 @@ class RaySession:
         if self.folder is not None:
             _read_token_again()
             _remove(self.folder)
+        if self.lock is not None:
+            self.lock.close()
 
     def __enter__(self) -> RaySession:
         return self
@@ -92,12 +100,12 @@ def _installed() -> Any:
 
 def _started(ray: Any, cpus: float, gpus: float) -> RaySession:
     """Start a Ray whose files and token lie in a folder that only this user can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="nas-ray-"))
+    folder, lock = _own_folder()
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="ascii")
     wanted = {**QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    session = RaySession(own=True, folder=folder, before=_set(wanted))
+    session = RaySession(own=True, folder=folder, before=_set(wanted), lock=lock)
     _read_token_again()
     try:
         with _own_handlers():
@@ -115,7 +123,26 @@ def _started(ray: Any, cpus: float, gpus: float) -> RaySession:
     except BaseException:
         session.close()
         raise
+    _hush()
     return session
+
+
+def _own_folder() -> tuple[Path, TextIO]:
+    """Make a folder for one Ray, with a lock that is held as long as we live; remove those of processes that do not."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), (left / "lock").open(encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    held = (folder / "lock").open("a", encoding="ascii")
+    fcntl.flock(held, fcntl.LOCK_SH)
+    return folder, held
+
+
+def _hush() -> None:
+    """Keep Ray from printing what happens on the nodes: we say it in lines of our own."""
+    worker: Any = importlib.import_module("ray._private.worker")
+    worker._worker_logs_enabled = False  # noqa: SLF001 - its debugger does the same; there is no option
 
 
 def _joined(ray: Any, address: str) -> RaySession:
@@ -128,7 +155,8 @@ def _joined(ray: Any, address: str) -> RaySession:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         session.close()
-        raise _no_cluster(address, str(error).strip().partition("\n")[0]) from error
+        raise _no_cluster(address, " ".join(str(error).split())[:LONGEST]) from error
+    _hush()
     return session
 
 

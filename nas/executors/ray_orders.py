@@ -25,9 +25,10 @@ CHECK = -2
 NODE = "because its node has died"
 CAUSES = {
     NODE: "the node is gone",
-    "memory": "Ray ended it for want of memory",
+    "running low on memory": "Ray ended it for want of memory",
     "worker process has died": "its process was killed, or crashed",
     "process has died": "its process was killed, or crashed",
+    "unavailable": "it cannot be reached any more: its node, or the network, is gone",
 }
 """What Ray's longer texts come down to; the first that is found counts."""
 

@@ -22,6 +22,8 @@ from nas.job import Epoch, Job, Result
 
 MARGIN_S = 15.0
 """Seconds that a node has beyond those of the job's grace, to say that it ended the job itself."""
+VERDICT_S = 5.0
+"""Seconds that Ray has to find out why an actor cannot be reached; it is given up in any case."""
 SILENCE_S = 60.0
 """Seconds without a word after which an actor counts as frozen: an idle one speaks every five."""
 State = Literal["starting", "here", "checking", "ready", "unfit", "broken"]
@@ -169,6 +171,26 @@ class Remote:
                 self.heard_at = time.monotonic()
                 for message in messages:
                     self._inbox.put((self, message))
+        except ray.exceptions.ActorUnavailableError as raised:
+            error = self._verdict(raised)
         except Exception as raised:  # noqa: BLE001 - it is passed on
             error = raised
         self._inbox.put((self, Lost(error)))
+
+    def _verdict(self, error: BaseException) -> BaseException:
+        """Return what Ray finds out of a broken connection within `VERDICT_S`: the process is gone, or the node."""
+        import ray
+
+        end = time.monotonic() + VERDICT_S
+        while (left := end - time.monotonic()) > 0:
+            try:
+                ray.get(self.actor.__ray_ready__.remote(), timeout=left)
+            except ray.exceptions.ActorUnavailableError:
+                time.sleep(0.1)
+            except ray.exceptions.GetTimeoutError:
+                break
+            except ray.exceptions.RayError as known:
+                return known
+            else:
+                break
+        return error
