@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.fields import Positive, Share
+from nas.fields import Positive
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 
 
 class StripAttention(nn.Module):
@@ -65,7 +66,7 @@ class AttentionFusion(nn.Module):
     """
 
     def __init__(
-        self, channels: tuple[int, ...], *, reduction: Positive = 4, dropout: Share = 0.15
+        self, channels: tuple[int, ...], *, reduction: Positive = 4, dropout: Dropout = 0.15
     ) -> None:
         super().__init__()
         if len(channels) != 3 or len(set(channels)) != 1:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from nas.fields import Odd, Place, Positive, Share
+from nas.fields import Odd, Place, Positive, Range
 from nas.layered import Layered, layers_of
 from nas.registry import kind
 
 Act = Literal["relu", "relu6", "hard_swish", "silu", "gelu", "none"]
+Dropout = Annotated[float, Range(least=0, most=0.99)]
+"""Share of what training leaves out at random; without all of it there would be nothing to learn from."""
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -112,7 +114,7 @@ class Conv(Layered):
 class Classify(nn.Module):
     """Dropout, then a 1x1 convolution with bias to one score per class; weights start from N(0, 0.01)."""
 
-    def __init__(self, channels: int, *, classes: Place[int], dropout: Share = 0.1) -> None:
+    def __init__(self, channels: int, *, classes: Place[int], dropout: Dropout = 0.1) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.conv = nn.Conv2d(channels, classes, 1)

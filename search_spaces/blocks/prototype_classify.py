@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.fields import Place, Share
+from nas.fields import Place
 from nas.registry import kind
-from search_spaces.blocks.conv import Conv
+from search_spaces.blocks.conv import Conv, Dropout
 from search_spaces.blocks.precision import at_least_single, without_autocast
 
 
@@ -31,7 +31,7 @@ class PrototypeClassify(nn.Module):
     half (the authors' code: that layer at zero). Params: 2C^2 + 8C + 1 + CK + K.
     """
 
-    def __init__(self, channels: int, *, classes: Place[int], dropout: Share = 0.1) -> None:
+    def __init__(self, channels: int, *, classes: Place[int], dropout: Dropout = 0.1) -> None:
         super().__init__()
         self.spread = Conv(channels, width=channels, kernel=1, groups=channels)
         self.dropout = nn.Dropout2d(dropout)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride, logits
 
 
@@ -16,7 +17,7 @@ def ddrnet(
     classes: Place[int],
     finest: PowerOfTwo = 8,
     width: Positive = 128,
-    dropout: Share = 0,
+    dropout: Dropout = 0,
 ) -> Feature:
     """Batch norm, ReLU, 3x3 to `width`, batch norm, ReLU, 1x1 to classes, on the finest level from stride `finest` up.
 

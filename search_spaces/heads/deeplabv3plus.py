@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import logits, up_to_stride
 
 
@@ -18,7 +19,7 @@ def deeplabv3plus(
     low_stride: PowerOfTwo = 4,
     width: Positive = 256,
     separable: bool = False,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
 ) -> Feature:
     """Fuse the deep feature with a low-level one of `low_level` channels, two 3x3 convolutions, classify.
 

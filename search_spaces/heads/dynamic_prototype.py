@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Place, PowerOfTwo, Share
+from nas.fields import Place, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride
 
 
@@ -15,7 +16,7 @@ def dynamic_prototype(
     *,
     classes: Place[int],
     finest: PowerOfTwo = 8,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
 ) -> Feature:
     """Classify the finest level from stride `finest` up, channels weighed by what each class looks like in the image.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from nas.fields import CellSpec, Place, Positive, PowerOfTwo, Range, Share
+from nas.fields import CellSpec, Place, Positive, PowerOfTwo, Range
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride
 
 Convs = Annotated[int, Range(least=0, most=4)]
@@ -21,7 +22,7 @@ def fcn(
     finest: PowerOfTwo = 8,
     convs: Convs = 1,
     width: Positive = 128,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
     cell: CellSpec = {"conv": {}},  # noqa: B006
 ) -> Feature:
     """Score every level from stride `finest` up, add the scores at the finest of them (FCN-8s, -16s, -32s).

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Odd, Place, Positive, PowerOfTwo, Share
+from nas.fields import Odd, Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride, logits
 
 
@@ -17,7 +18,7 @@ def fused_levels(
     finest: PowerOfTwo = 4,
     width: Positive = 128,
     kernel: Odd = 3,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
 ) -> Feature:
     """Resize every level from stride `finest` up to the finest of them, fuse (batch norm, ReLU), dropout, classify.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride, logits
 
 SQUEEZE = {"fuse": {"norm": "group"}}
@@ -21,7 +22,7 @@ def hamburger(
     rank: Positive = 16,
     train_steps: Positive = 6,
     eval_steps: Positive = 7,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
 ) -> Feature:
     """Resize every level from stride `finest` up to the finest; 1x1 to `width`, `nmf`, 1x1, classify.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.blocks.relative_sample import Frequencies
 from search_spaces.heads.logits import from_stride, logits
 
@@ -26,7 +27,7 @@ def implicit(
     frequencies: Frequencies = 6,
     hidden: Sequence[Positive] = (512, 256, 256),
     laterals: Literal["all", "finer"] = "all",
-    dropout: Share = 0,
+    dropout: Dropout = 0,
 ) -> Feature:
     """At each pixel of stride `query`: the nearest vector of every level from stride `finest` up, and where it lies.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
-from search_spaces.blocks.conv import Act
+from search_spaces.blocks.conv import Act, Dropout
 from search_spaces.heads.fcn import Convs
 from search_spaces.heads.logits import from_stride, logits
 from search_spaces.necks.pyramid import project
@@ -20,7 +20,7 @@ def merge(
     finest: PowerOfTwo = 4,
     width: Positive = 64,
     convs: Convs = 1,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
     act: Act = "relu",
 ) -> Feature:
     """Resize every level from stride `finest` up to the finest, add by learned weights, separable 3x3s, classify.

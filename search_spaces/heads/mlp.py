@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride, logits
 from search_spaces.necks.pyramid import plain
 
@@ -17,7 +18,7 @@ def mlp(
     classes: Place[int],
     finest: PowerOfTwo = 4,
     width: Positive = 256,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
 ) -> Feature:
     """Project every level from stride `finest` up to `width`, resize to the finest, fuse by a 1x1, classify.
 

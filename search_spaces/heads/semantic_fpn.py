@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride, logits
 
 
@@ -16,7 +17,7 @@ def semantic_fpn(
     classes: Place[int],
     finest: PowerOfTwo = 4,
     width: Positive = 128,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
 ) -> Feature:
     """Bring every level from stride `finest` up to the finest, a 3x3 and a doubling at a time; add; classify.
 

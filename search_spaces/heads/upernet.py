@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.fields import Place, Positive, PowerOfTwo, Share
+from nas.fields import Place, Positive, PowerOfTwo
 from nas.plan import Feature, Net
 from nas.registry import kind
+from search_spaces.blocks.conv import Dropout
 from search_spaces.heads.logits import from_stride
 
 
@@ -19,7 +20,7 @@ def upernet(
     finest: PowerOfTwo = 4,
     bins: Sequence[Positive] = (1, 2, 3, 6),
     width: Positive = 512,
-    dropout: Share = 0.1,
+    dropout: Dropout = 0.1,
 ) -> Feature:
     """Pyramid pooling on the coarsest level, sums from there down to stride `finest`, all levels fused by a 3x3.
 

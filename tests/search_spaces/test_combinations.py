@@ -12,11 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.errors import PlanError
+from nas.architecture import load_architecture
+from nas.errors import PlanError, SpaceError
 from nas.formats import find
+from nas.language.notation import to_yaml
 from nas.network import Network
 from nas.plan import Planner
+from nas.registry import find as find_kind
+from nas.registry import load, names
 
+load()
 SIZES = [(64, 96), (97, 131)]
 ENCODERS: dict[str, Any] = {
     "resnet8": {"resnet": {"depth": 18, "width": 0.125, "output_stride": 8}},
@@ -161,3 +166,14 @@ def test_what_does_not_fit_is_said_with_slot_and_place() -> None:
     }
     with pytest.raises(PlanError, match="stage 1 has no blocks"):
         Planner((64, 96)).plan(empty)
+
+
+@pytest.mark.parametrize("head", [n for n in names("head") if "dropout" in find_kind(n).fields])
+def test_dropping_everything_is_refused_when_the_file_is_read(head: str, tmp_path: Path) -> None:
+    described = tree("resnet32", "none", "none", "fcn")
+    described["decoders"]["semantic"]["head"] = {head: {"dropout": 1}}
+    file = tmp_path / "network.yaml"
+    file.write_text(to_yaml(described))
+    place = rf"network.yaml:\d+:\d+: decoders\.semantic\.head\.{head}\.dropout"
+    with pytest.raises(SpaceError, match=place + r": expected a number from 0 up to 0\.99, got 1"):
+        load_architecture(file)
