@@ -1,4 +1,7 @@
-"""Auto-DeepLab: what its operations compute, and S, M and L against the published network, layer by layer."""
+"""Auto-DeepLab: what its operations compute, and S, M and L against the published network, layer by layer.
+
+There are no auxiliary heads.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 The authors publish a figure and no code; the paper's own counts are not known. Figures are those of the reconstruction
 that follows the figure: 1x1 convolutions with bias, offsets by 3x3 convolutions, averages over 8 x 8 cells.
+There are no auxiliary heads.
 """
 
 from __future__ import annotations

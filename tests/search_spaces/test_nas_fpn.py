@@ -1,7 +1,8 @@
 """NAS-FPN: the counts of its published graph, and that any graph of merging cells computes what its code would.
 
 Counts are those of the official code (tensorflow/models, `nasfpn.py`): a convolution with bias and batch norm per cell.
-The paper detects objects, so there is no published count of this whole network.
+The paper detects objects, so there is no published count of this whole network: it is the sum of trunk, neck and head,
+and has no auxiliary head.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ def test_counts() -> None:
     assert macs / 1e9 == pytest.approx(8.85, abs=0.006)  # the same
     laterals = sum(c * 256 + 256 + 2 * 256 for c in (512, 1024, 2048))
     assert part(costs, NECK)[0] == laterals + 7 * STACK
+    trunk = 25_557_032 - 2_049_000  # torchvision's ResNet-50 without its classifier
+    raised = 1 + 1 + 2 + 3 + 4  # 3x3s of semantic FPN's head, one at least and one per doubling
+    head = 5 * 9 * 256 * 128 + (raised - 5) * 9 * 128 * 128 + raised * 2 * 128 + 128 * 19 + 19
+    assert costs.params == trunk + laterals + 7 * STACK + head == 55_731_411
 
 
 def small(cells: Any, encoder: Any = None, size: tuple[int, int] = (97, 131), **fields: Any) -> Any:

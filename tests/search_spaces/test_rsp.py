@@ -3,6 +3,7 @@
 No code is published, and the paper's own figures are relative to DeepLabv3. Counts are those of the reconstruction that
 the neck follows (queries, keys and values of 64, 64 and 128 channels with bias, a table of 64 x window^2, one
 classifier), by hand. Its keys have a bias, of 64 per step, which a softmax cancels: here they have none.
+There are no auxiliary heads.
 """
 
 from __future__ import annotations
