@@ -7,6 +7,7 @@ waits for it, takes the lock again and does again what was not confirmed, which 
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ PATIENCE_S = 600.0
 """Seconds that a driver waits for a database that has gone away."""
 PAUSES = (0.2, 5.0)
 """Seconds between two tries, first and longest."""
-RACES = 5
+RACES = 8
 """Times that making Optuna's tables is tried, where others make them in the same moment."""
 EXTRAS = {"psycopg": "postgres", "psycopg2": "postgres", "pymysql": "mysql"}
 CONNECT: dict[str, dict[str, Any]] = {
@@ -68,7 +69,7 @@ def open_storage(url: str, *, make_tables: bool = True) -> RDBStorage:
         except DatabaseTrouble as error:
             if not is_tables_race(error) or attempt == RACES - 1:
                 raise explained(error, url) from error
-            time.sleep(0.1 * 2**attempt)
+            time.sleep(random.uniform(0.05, 0.1 * 2**attempt))
     raise AssertionError
 
 
@@ -116,6 +117,8 @@ def _open_storage(url: str, make_tables: bool) -> RDBStorage:
     if kind == "sqlite" and make_tables:
         sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
         storage.engine.dispose()
+    if kind == "mysql" and make_tables:
+        _widen_mysql(storage.engine)
     return storage
 
 
@@ -123,6 +126,18 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
     """Set what SQLite keeps per connection; a power cut may cost the last trials, a kill costs none."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _widen_mysql(engine: sqlalchemy.Engine) -> None:
+    """Let an attribute of a trial have 16 MiB: MySQL's TEXT ends at 64 KiB, less than the rows of 300 epochs."""
+    column = (
+        "SELECT data_type FROM information_schema.columns WHERE table_schema = DATABASE()"
+        " AND table_name = 'trial_user_attributes' AND column_name = 'value_json'"
+    )
+    with engine.begin() as connection:
+        if connection.execute(text(column)).scalar() == "text":
+            widen = "ALTER TABLE trial_user_attributes MODIFY value_json MEDIUMTEXT"
+            connection.execute(text(widen))
 
 
 class Database:

@@ -11,8 +11,7 @@ from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import OperationalError as Operational
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from nas.errors import StorageError
 from nas.full_disk import LITTLE, is_full
@@ -50,10 +49,14 @@ DatabaseTrouble = (SQLAlchemyError, StorageInternalError)
 
 def cause(error: BaseException) -> BaseException:
     """Return the database driver's own error, where there is one behind `error`."""
+    known = _of_sqlalchemy(error)
+    return known.orig if isinstance(known, DBAPIError) and known.orig is not None else known
+
+
+def _of_sqlalchemy(error: BaseException) -> BaseException:
+    """Return what SQLAlchemy raised, where Optuna has wrapped it."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
-        return cause(error.__cause__)
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return error.orig
+        return error.__cause__
     return error
 
 
@@ -61,16 +64,16 @@ def is_away(error: BaseException) -> bool:
     """Return whether the same thing may work in a moment: the server is gone, is starting, or is busy."""
     said: Any = cause(error)
     text, state, code = str(said), getattr(said, "sqlstate", None), _code(said)
-    if state is not None:
-        return state in AWAY_SQLSTATES or state.startswith("08")
     if code:
         return code in AWAY_CODES | CLIENT_AWAY
+    if state is not None:
+        return state in AWAY_SQLSTATES or state.startswith("08")
     if _is_sqlite(said):
         return any(word in text for word in SQLITE_AWAY)
     if _lost(error) or any(words in text for words in STARTING):
         return True
     refused = any(words in text for words in (*PASSWORDS, *MISSING, "pg_hba.conf"))
-    return _is_operational(error) and not refused
+    return isinstance(_of_sqlalchemy(error), OperationalError) and not refused
 
 
 def is_starting(error: BaseException) -> bool:
@@ -81,8 +84,8 @@ def is_starting(error: BaseException) -> bool:
 
 def is_tables_race(error: BaseException) -> bool:
     """Return whether somebody else made Optuna's tables in the same moment."""
-    text = str(cause(error))
-    return "already exists" in text or "duplicate key" in text or "UNIQUE constraint" in text
+    twice = isinstance(_of_sqlalchemy(error), IntegrityError)
+    return twice or "already exists" in str(cause(error))
 
 
 def is_empty(error: BaseException) -> bool:
@@ -145,10 +148,5 @@ def _is_sqlite(said: BaseException) -> bool:
 
 
 def _lost(error: BaseException) -> bool:
-    known = error.__cause__ if isinstance(error, StorageInternalError) else error
+    known = _of_sqlalchemy(error)
     return isinstance(known, DBAPIError) and known.connection_invalidated
-
-
-def _is_operational(error: BaseException) -> bool:
-    known = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return isinstance(known, Operational)

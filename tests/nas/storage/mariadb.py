@@ -85,6 +85,15 @@ class Mariadb:
         """Empty the database."""
         self.query(f"DROP DATABASE IF EXISTS {NAME}; CREATE DATABASE {NAME}")
 
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        return int(self.query(f"SELECT count(*) FROM {NAME}.{table}"))
+
+    def tables(self) -> int:
+        """Return how many tables there are."""
+        query = f"SELECT count(*) FROM information_schema.tables WHERE table_schema = '{NAME}'"
+        return int(self.query(query))
+
     def _answers(self) -> bool:
         try:
             return self.query("SELECT 1") == "1"

@@ -60,6 +60,15 @@ class Postgres:
         """Empty the database."""
         self.query("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        return int(self.query(f"SELECT count(*) FROM {table}"))
+
+    def tables(self) -> int:
+        """Return how many tables there are."""
+        query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
+        return int(self.query(query))
+
     def make(self) -> None:
         """Make the database."""
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, NAME)
