@@ -12,11 +12,11 @@ from nas.cli.app import FAILED, INFEASIBLE, INTERRUPTED
 from nas.cli.command import Command, input_option, use_option
 from nas.cli.differentiable import differentiable_options, make_supernet
 from nas.cli.recipe import FIELDS, make_recipe, recipe_options
+from nas.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from nas.run import Run
 
-STRATEGIES = ("tpe", "nsga2", "random", "differentiable")
 OBJECTIVES = ("miou", "macs", "params", "memory", "latency")
 WHAT, LIMITS, HOW, GO_ON = "What to search", "Limits and budget", "How to search", "Run"
 WHERE = "Where trials run"
@@ -141,7 +141,7 @@ SAME = (
 )
 @click.option(
     "--strategy",
-    type=click.Choice(STRATEGIES),
+    type=click.Choice(tuple(STRATEGIES)),
     help="What to try next; differentiable trains one supernet of the whole space.",
     show_default="tpe",
     panel=HOW,
