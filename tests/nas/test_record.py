@@ -1,3 +1,5 @@
+import time
+
 import optuna
 import pytest
 import sqlalchemy
@@ -104,6 +106,17 @@ def test_an_enqueued_trial_comes_next_with_its_parameters(tmp_path):
     assert (kept.start_from, kept.digest, kept.outcome) == ("published", "d", "complete")
 
 
+@pytest.fixture(params=["UTC", "America/St_Johns"])
+def clock(request, monkeypatch):
+    """A machine that lives by this clock: Optuna keeps UTC, and gives local time."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("clock")
 def test_optuna_sees_an_ordinary_study(tmp_path):
     record = opened(tmp_path)
     for _ in range(12):
@@ -115,6 +128,7 @@ def test_optuna_sees_an_ordinary_study(tmp_path):
     assert [trial_record(t, list(OBJECTIVES)) for t in study.trials] == record.trials
 
 
+@pytest.mark.usefixtures("clock")
 def test_what_is_written_is_what_optuna_writes(tmp_path):
     """The same trials, written by us and by `study.add_trial`, are the same rows in every table but their keys."""
     record = opened(tmp_path)
