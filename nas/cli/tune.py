@@ -185,7 +185,7 @@ def command(
         _interrupted()
     if found.ended == "interrupted":
         _interrupted()
-    _print(source, order, found, as_json)
+    _print(found, _retrain(source, order, asked), as_json)
 
 
 def _settings(source: str) -> Settings | None:
@@ -219,13 +219,13 @@ def _interrupted() -> None:
     sys.exit(INTERRUPTED)
 
 
-def _print(source: str, order: Order, found: Tuned, as_json: bool) -> None:
+def _print(found: Tuned, retrain: list[str], as_json: bool) -> None:
     """Print the table of trainings, the comparison, and the command that uses the recipe."""
     content = json.loads((found.folder / "trainings.json").read_text(encoding="utf-8"))
-    retrain = shlex.join(_retrain(source, order, found))
+    use = shlex.join([*retrain, "--recipe", str(found.recipe_file)])
     if as_json:
         result = json.loads((found.folder / "result.json").read_text(encoding="utf-8"))
-        print_json({**result, "retrain": retrain, "trainings": content["trainings"]})
+        print_json({**result, "retrain": use, "trainings": content["trainings"]})
         return
     from nas.tuning.vary import show_values
 
@@ -241,13 +241,15 @@ def _print(source: str, order: Order, found: Tuned, as_json: bool) -> None:
         click.echo("the budget was used before all trainings had come to their end")
     for line in found.lines:
         click.echo(line)
-    click.echo(f"{found.recipe_file}\nretrain by it with\n  {retrain}")
+    click.echo(f"{found.recipe_file}\nretrain by it with\n  {use}")
 
 
-def _retrain(source: str, order: Order, found: Tuned) -> list[str]:
-    """Return the command that retrains by what was found."""
-    if (Path(source) / "run.yaml").is_file():
-        what = [source, order.architectures[0].id]
-    else:
-        what = [source, "--data", order.data, "--input", "x".join(map(str, order.size))]
-    return ["nas", "retrain", *what, "--recipe", str(found.recipe_file)]
+def _retrain(source: str, order: Order, asked: dict[str, Any]) -> list[str]:
+    """Return the command that retrains the network, but for the recipe."""
+    is_run = (Path(source) / "run.yaml").is_file()
+    command = ["nas", "retrain", source, *([order.architectures[0].id] if is_run else [])]
+    if asked["data"] is not None:
+        command += ["--data", order.data]
+    if asked["size"] is not None:
+        command += ["--input", "x".join(map(str, order.size))]
+    return command

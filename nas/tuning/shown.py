@@ -48,6 +48,10 @@ class Shown:
         if number in self._trainings:
             self.say(f"{self._line(number)} | {self._head()}")
 
+    def lost(self, number: int) -> None:
+        """Say that a training's worker died, and that it goes on elsewhere."""
+        self.say(f"{_name(number)}: its worker died; it goes on from its last checkpoint")
+
     def say(self, text: str) -> None:
         """Show one line that stays."""
         self._console.print(text, markup=False)
@@ -80,7 +84,7 @@ class Shown:
     def _line(self, number: int) -> str:
         """Return where a training is, and by which values."""
         track = self._ledger.track(number)
-        who = "default recipe" if number == DEFAULT else f"training {number}"
+        who = _name(number)
         values = show_values(_values(track, self._trainings[number]))
         if not track.rows:
             return f"{who}: {track.reason or 'starting'} ({values})"
@@ -88,6 +92,10 @@ class Shown:
         told = f": {track.reason}" if track.reason else ""
         done = f"epoch {track.epoch} of {self._epochs}, mIoU {track.miou:.4f}{end}{told}"
         return f"{who}: {done} ({values})"
+
+
+def _name(number: int) -> str:
+    return "default recipe" if number == DEFAULT else f"training {number}"
 
 
 def _values(track: Track, training: Training) -> dict[str, object]:

@@ -173,7 +173,7 @@ class _Watch(tune.Callback):
         trial: Trial,
         **info: Any,  # noqa: ARG002
     ) -> None:
-        self._stage.show.say(f"training {number_of(trial)}: its worker died; it is tried again")
+        self._stage.show.lost(number_of(trial))
 
     def _end(self, number: int, told: State | None, reason: str) -> None:
         track = self._stage.ledger.track(number)

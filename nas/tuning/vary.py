@@ -32,7 +32,7 @@ FIXED_AT_START = frozenset({"batch", "optimizer", "head_lr", "ema"})
 """Fields that a training which goes on from another's weights cannot change."""
 AROUND = 10.0
 """How far a range around a recipe's own value reaches, as a factor both ways."""
-CROPS = (1.0, 0.75, 0.5)
+CROPS = (0.75, 0.5)
 SMALLEST_CROP, CROP_STEP = 64, 32
 FACTORS, AGAIN = (0.8, 1.25), 0.25
 """Population based training: what a value is multiplied by, and how often it is drawn anew instead."""
@@ -192,7 +192,7 @@ def _around(name: str, base: Recipe, size: Size, text: str) -> Span | Options:
     if name.startswith(LOSS):
         return Span(0.0, 1.0, by_magnitude=False)
     if name == "crop":
-        return Options(tuple(_crops(base.crop or size)))
+        return Options((base.to_dict()["crop"], *_smaller(base.crop or size)))
     own = getattr(base, name)
     if name == "weight_decay" and own == 0:
         return Span(1e-5, 1e-2, by_magnitude=True)
@@ -201,11 +201,11 @@ def _around(name: str, base: Recipe, size: Size, text: str) -> Span | Options:
     return Span(own / AROUND, own * AROUND, by_magnitude=True)
 
 
-def _crops(full: Size) -> list[list[int]]:
-    """Return the full crop, and smaller ones in steps of 32 pixels that are not smaller than 64."""
-    rounded = [[CROP_STEP * round(side * f / CROP_STEP) for side in full] for f in CROPS[1:]]
+def _smaller(full: Size) -> list[list[int]]:
+    """Return crops smaller than `full`, in steps of 32 pixels, no side of them below 64."""
+    rounded = [[CROP_STEP * round(side * f / CROP_STEP) for side in full] for f in CROPS]
     kept = [crop for crop in rounded if min(crop) >= SMALLEST_CROP and crop != list(full)]
-    return [list(full), *(crop for i, crop in enumerate(kept) if crop not in kept[:i])]
+    return [crop for i, crop in enumerate(kept) if crop not in kept[:i]]
 
 
 def _check_name(name: str) -> None:

@@ -38,7 +38,9 @@ def test_a_field_alone_is_a_range_around_the_recipes_own_value() -> None:
 def test_what_varies_where_nothing_is_said() -> None:
     found = read_vary([], BASE, SIZE)
     assert list(found) == ["lr", "weight_decay", "crop", "loss.dice"]
-    assert str(found["crop"]) == "128x256,96x192,64x128"
+    assert str(found["crop"]) == "input size,96x192,64x128"
+    given = read_vary([], Recipe(crop=(96, 128)), SIZE)
+    assert str(given["crop"]) == "96x128,64x96,64x64"
     assert list(read_vary([], BASE, (32, 64))) == ["lr", "weight_decay", "loss.dice"]
     assert "loss.cross_entropy" in read_vary([], Recipe(loss="dice"), SIZE)
 
@@ -82,7 +84,8 @@ def test_values_lie_in_their_ranges_and_make_a_recipe(seed: int, number: int) ->
     assert values["crop"] in vary["crop"].values  # type: ignore[union-attr]
     assert 0 <= values["loss.dice"] <= 1
     made = apply(BASE, values)
-    assert (made.lr, made.crop) == (values["lr"], tuple(values["crop"]))
+    assert made.to_dict()["crop"] == values["crop"]
+    assert made.lr == values["lr"]
     assert made.epochs == BASE.epochs
     assert draw(vary, seed, number) == values
     for _ in range(3):
