@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-PARTS: tuple[Any, ...] = (
-    models.TrialValueModel,
-    models.TrialParamModel,
-    models.TrialUserAttributeModel,
-    models.TrialSystemAttributeModel,
+TRIALS: Any = models.TrialModel.__table__
+PARTS: tuple[Any, ...] = tuple(
+    model.__table__
+    for model in (
+        models.TrialValueModel,
+        models.TrialParamModel,
+        models.TrialUserAttributeModel,
+        models.TrialSystemAttributeModel,
+    )
 )
+"""Plain tables: what SQLAlchemy does for objects costs several times as much as writing the rows."""
+KEY: BindParameter[int] = bindparam("key_of_trial")
+NEW_TRIAL, OLD_TRIAL = insert(TRIALS), update(TRIALS).where(TRIALS.c.trial_id == KEY)
+NEW = {table: insert(table) for table in PARTS}
+GONE = {table: delete(table).where(table.c.trial_id == KEY) for table in PARTS}
 
 
 def write_trial(
@@ -38,25 +48,30 @@ def write_trial(
     A new one gets the trial's own number: only for the one writer of a study, who counts them. `again` says that this
     may have been written already: what is there is looked for, and written over.
     """
-    old = list(_entries(before)) if before else [[] for _ in PARTS]
     if again and row is None:
         row = _row_of(session, study_id, trial.number)
-    head: Any = models.TrialModel(study_id=study_id)
-    if row is not None:
-        head = session.get_one(models.TrialModel, row)
-    head.number, head.state = trial.number, trial.state
-    head.datetime_start, head.datetime_complete = trial.datetime_start, trial.datetime_complete
-    session.add(head)
-    session.flush()
-    key: int = head.trial_id
-    for model, entries, was in zip(PARTS, _entries(trial), old, strict=True):
-        if entries == was and not again:
-            continue
-        if was or again:
-            session.execute(delete(model).where(model.trial_id == key))
-        if entries:
-            session.execute(insert(model), [{"trial_id": key, **entry} for entry in entries])
-    return key
+    connection = session.connection()
+    head = {
+        "number": trial.number,
+        "state": trial.state,
+        "datetime_start": _utc(trial.datetime_start),
+        "datetime_complete": _utc(trial.datetime_complete),
+    }
+    if row is None:
+        new = connection.execute(NEW_TRIAL, {"study_id": study_id, **head})
+        assert new.inserted_primary_key is not None  # of one row there is always one
+        row = int(new.inserted_primary_key[0])
+    else:
+        connection.execute(OLD_TRIAL, {KEY.key: row, **head})
+    old = list(_entries(before)) if before else [[] for _ in PARTS]
+    for table, entries, was in zip(PARTS, _entries(trial), old, strict=True):
+        fresh = [entry for entry in entries if entry not in was]
+        if again or len(entries) - len(fresh) < len(was):
+            connection.execute(GONE[table], {KEY.key: row})
+            fresh = entries
+        if fresh:
+            connection.execute(NEW[table], [{"trial_id": row, **entry} for entry in fresh])
+    return row
 
 
 def write_attributes(session: Session, study_id: int, attributes: Mapping[str, Any]) -> None:
@@ -76,10 +91,20 @@ def give_back_running(session: Session, study_id: int) -> None:
     session.execute(orphans.values(state=TrialState.WAITING))
 
 
+def _utc(when: datetime | None) -> datetime | None:
+    """Return a local time as Optuna keeps it."""
+    return None if when is None else when.astimezone(UTC).replace(tzinfo=None)
+
+
 def _row_of(session: Session, study_id: int, number: int) -> int | None:
     model = models.TrialModel
     query = select(model.trial_id).where(model.study_id == study_id, model.number == number)
     return session.execute(query).scalar_one_or_none()
+
+
+def _utc(local: datetime | None) -> datetime | None:
+    """Return what the tables hold of a time: Optuna keeps UTC, and gives local time, neither with its zone."""
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
 
 
 def _entries(trial: FrozenTrial) -> Iterator[list[dict[str, Any]]]:
