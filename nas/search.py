@@ -206,12 +206,11 @@ def _begin(
             )
         if only_check:
             return Run(path, settings, "dry run")
-        with full_disk_told(path):
-            run = replace(Run.create(path, settings, asked.space.text), password=asked.password)
-            if table is not None:
-                table.save(run.latency_table)
-            with run.lock():
-                return _drive(run, space, starts, executor, counter=counter, show=show)
+        run = replace(Run.create(path, settings, asked.space.text), password=asked.password)
+        if table is not None:
+            table.save(run.latency_table)
+        with full_disk_told(path), run.lock():
+            return _drive(run, space, starts, executor, counter=counter, show=show)
 
 
 def _go_on(
