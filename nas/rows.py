@@ -91,11 +91,6 @@ def give_back_running(session: Session, study_id: int) -> None:
     session.execute(orphans.values(state=TrialState.WAITING))
 
 
-def _utc(when: datetime | None) -> datetime | None:
-    """Return a local time as Optuna keeps it."""
-    return None if when is None else when.astimezone(UTC).replace(tzinfo=None)
-
-
 def _row_of(session: Session, study_id: int, number: int) -> int | None:
     model = models.TrialModel
     query = select(model.trial_id).where(model.study_id == study_id, model.number == number)
