@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nas.errors import SpaceError
+from nas.errors import PlanError, SpaceError
 from nas.language import schema
 from nas.language.canonical import shorten
 from nas.language.closing import Closing
-from nas.language.library import ARCHITECTURES, published, read_template
+from nas.language.library import ARCHITECTURES, Source, published, read_template
 from nas.language.notation import to_yaml
 from nas.language.places import listed
 from nas.language.tree import OPEN, OUTSIDE, plain
@@ -93,8 +93,14 @@ class Architecture:
         return entry.default
 
 
-def load_architecture(path_or_name: str | Path, root: str = schema.ROOT) -> Architecture:
-    """Return the architecture in a file or of a published name, checked; raises SpaceError if a choice is open."""
+def load_architecture(
+    path_or_name: str | Path, root: str = schema.ROOT, *, fits: bool = True
+) -> Architecture:
+    """Return the architecture in a file or of a published name, checked.
+
+    With `fits` it is also planned, for its own input size. Raises SpaceError with the place in the file where a choice
+    is open, or where parts do not fit together.
+    """
     source = read_template(path_or_name, ARCHITECTURES, root)
 
     def refuse(path: str, options: Sequence[Any]) -> int:
@@ -104,9 +110,12 @@ def load_architecture(path_or_name: str | Path, root: str = schema.ROOT) -> Arch
         where = source.places.find(path) or source.name
         raise SpaceError(f"{where}: {text}; search it as a space, or keep one option")
 
-    return Architecture.of(
+    architecture = Architecture.of(
         Closing(refuse, source.template.lets).close(source.template.tree, "", OUTSIDE)
     )
+    if fits and root == schema.ROOT:
+        _check_fit(architecture, source)
+    return architecture
 
 
 def save_architecture(architecture: Architecture, path: str | Path, header: str = "") -> None:
@@ -132,6 +141,17 @@ def with_classes(tree: dict[str, Any], n: int) -> dict[str, Any]:
         )
     ((kind, fields),) = task.items()
     return tree | {"task": {kind: {**fields, "classes": n}}}
+
+
+def _check_fit(architecture: Architecture, source: Source) -> None:
+    """Raise SpaceError with the place in the file where an architecture cannot be planned."""
+    from nas.plan import Planner
+
+    try:
+        Planner(architecture.input[1:]).plan(architecture)
+    except PlanError as error:
+        where = (source.places.find(error.path) if error.path else None) or source.name
+        raise SpaceError(f"{where}: {error}") from error
 
 
 def _refuse(value: Any) -> Any:

@@ -126,6 +126,13 @@ def check(settings: Settings, data: Any) -> None:
     _check_gpu_hours(settings)
     if settings.stall is not None and settings.stall < 1:
         raise LimitError(f"stall: expected a number of trials from 1, got {settings.stall}")
+    _check_split(settings, data)
+    if settings.evaluator == "short_training":
+        _check_batch(settings, data)
+
+
+def _check_split(settings: Settings, data: Any) -> None:
+    """Raise DataError where the split to score on is none, or one that the search must not see."""
     if settings.split is None:
         return
     data.split(settings.split)
@@ -138,6 +145,21 @@ def check(settings: Settings, data: Any) -> None:
     if settings.split == "train":
         raise DataError(
             "the search cannot score on the images that it trains on; leave --split out or name another split"
+        )
+
+
+def _check_batch(settings: Settings, data: Any) -> None:
+    """Raise DataError where one batch takes more images than there are to train on."""
+    whole = data.split("train")
+    train = whole if settings.split else data.search_split(settings.seed)[0]
+    batch = settings.recipe["batch"]
+    if len(train) < batch:
+        held = (
+            "" if settings.split else f" ({len(whole) - len(train)} more are held back to score on)"
+        )
+        raise DataError(
+            f"a batch takes {batch} images and there are {len(train)} to train on in {data.text}{held}; choose a"
+            f" smaller batch (--batch {len(train)}), or add images"
         )
 
 

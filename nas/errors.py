@@ -16,7 +16,12 @@ class SpaceError(NasError):
 
 
 class PlanError(NasError):
-    """An architecture does not fit together: shapes, strides or divisibility, found while planning."""
+    """An architecture does not fit together: shapes, strides or divisibility, found while planning.
+
+    `path` is what does not fit in the architecture's tree, "" where that is not known.
+    """
+
+    path: str = ""
 
 
 class DataError(NasError):

@@ -37,8 +37,8 @@ def _normalised(x: Tensor, *parameters: Any, **named: Any) -> tuple[Tensor, Tens
     fit = all(p.shape == channels for p in parameters if isinstance(p, Tensor))
     if named or not fit or not _is_dense(x) or x.dtype not in _NORMED:
         return None
-    statistics = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
-    return torch.empty_like(x), *statistics
+    mean, deviation = (x.new_empty(channels, dtype=torch.float32) for _ in range(2))
+    return torch.empty_like(x), mean, deviation
 
 
 def _is_dense(x: Tensor) -> bool:

@@ -70,9 +70,9 @@ class Planner:
         except PlanError as error:
             paths = (_path_of(tree, spec) for spec in getattr(error, "specs", ()))
             path = next((p for p in paths if p), None)
-            raise PlanError(
-                f"{error} (at {path} in the architecture)" if path else str(error)
-            ) from error
+            placed = PlanError(f"{error} (at {path} in the architecture)" if path else str(error))
+            placed.path = path or ""
+            raise placed from error
         names = tuple(root.result)
         self._check_outputs(root, names)
         return Plan(root, self.size, names)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypedDict
 
 from nas.architecture import Architecture
 from nas.fields import ContextSpec, EncoderSpec, HeadSpec, NeckSpec, Place, Positive, Slot, Spec
@@ -34,7 +34,7 @@ def network(
     net: Net,
     *,
     task: Task,
-    input: Sequence[Positive],  # noqa: A002
+    input: tuple[Literal[3], Positive, Positive],  # noqa: A002
     encoder: EncoderSpec,
     decoders: DecoderSpec,
 ) -> dict[str, Feature]:

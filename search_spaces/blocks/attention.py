@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from search_spaces.blocks.conv import nearest_divisor
+
 
 def as_tokens(x: Tensor) -> Tensor:
     """Return a map (N, C, H, W) as tokens (N, HW, C)."""
@@ -43,7 +45,8 @@ class TokenAttention(nn.Module):
         super().__init__()
         if channels % heads:
             raise ValueError(
-                f"attention: heads must divide the width, got {heads} heads and width {channels}"
+                f"attention: heads must divide the width, got {heads} heads and width {channels}; "
+                f"nearest: {nearest_divisor(channels, heads)}"
             )
         self.heads = heads
         self.query = linear(channels, channels)

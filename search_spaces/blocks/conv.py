@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Annotated, Literal
 
 import torch
@@ -98,7 +99,8 @@ class Conv(Layered):
         if channels % groups or width % groups:
             raise ValueError(
                 f"conv: groups must divide the input's channels and the width, "
-                f"got groups {groups}, channels {channels}, width {width}; choose a common divisor"
+                f"got groups {groups}, channels {channels}, width {width}; "
+                f"nearest: {nearest_divisor(gcd(channels, width), groups)}"
             )
         self.conv = StridedConv(
             channels, width, kernel, stride, dilation=dilation, groups=groups, bias=bias
@@ -124,6 +126,12 @@ class Classify(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(self.dropout(x))
         return y
+
+
+def nearest_divisor(number: int, wanted: int) -> int:
+    """Return the divisor of `number` that is closest to `wanted`, for a message; the smaller one of two."""
+    divisors = (d for d in range(1, number + 1) if number % d == 0)
+    return min(divisors, key=lambda d: abs(d - wanted))
 
 
 def entry(channels: int, width: int, stride: int) -> nn.Module:
