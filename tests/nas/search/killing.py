@@ -32,17 +32,19 @@ class Search:
 
     def __init__(self, folder: Path, asked: Mapping[str, Any], trials: int) -> None:
         self.folder, self.asked, self.trials = folder, asked, trials
-        self.driver: subprocess.Popen[str] | None = None
+        self.driver: subprocess.Popen[bytes] | None = None
         self.seen: set[Process] = set()
         self.ended: dict[int, TrialRecord] = {}
-        self.starts = self.worker_kills = 0
+        self.starts = self.driver_kills = self.worker_kills = 0
         self._begun = self._written = 0
+        self._output = folder.with_name(f"{folder.name}.out")
 
     def go_on(self) -> None:
         """Start a driver unless one is running; one that has used the budget gets some more trials."""
         if self.driver is not None and self.driver.poll() is None:
             return
-        if self.driver is not None and self.driver.returncode == 0:
+        if self.driver is not None and self.driver.returncode != -signal.SIGKILL:
+            self._expect_end()
             self.trials += 20
         self._start()
 
@@ -51,25 +53,29 @@ class Search:
         if self.driver is None or self.driver.poll() is not None:
             self._start()
         assert self.driver is not None
-        out, err = self.driver.communicate(timeout=PATIENCE_S)
-        assert (self.driver.returncode, out.strip()) == (0, "budget"), err
+        self.driver.wait(PATIENCE_S)
+        self._expect_end()
         self.look()
 
-    def kill_driver(self) -> None:
-        """Kill the driver; its workers must be gone soon, and what had ended must be as it was."""
+    def kill_driver(self) -> bool:
+        """Kill the driver unless it has ended; its workers must be gone soon, and what had ended must be as it was."""
         assert self.driver is not None
         self.note_processes()
         self.driver.kill()
-        self.driver.communicate()
+        killed = self.driver.wait() == -signal.SIGKILL
+        self.driver_kills += killed
         self.expect_no_processes()
         self.look()
+        return killed
 
-    def kill_worker(self, rng: random.Random) -> None:
+    def kill_worker(self, rng: random.Random) -> bool:
         """Kill one of the driver's workers, if there is one."""
-        if workers := self.note_processes():
+        workers = self.note_processes()
+        with suppress(ProcessLookupError, IndexError):
+            os.kill(rng.choice(workers)[0], signal.SIGKILL)
             self.worker_kills += 1
-            with suppress(ProcessLookupError):
-                os.kill(rng.choice(workers)[0], signal.SIGKILL)
+            return True
+        return False
 
     def wait(self, begun: int) -> None:
         """Wait until so many more trials have begun, or the driver has ended."""
@@ -105,13 +111,19 @@ class Search:
         asked = {**self.asked, "budget": f"{self.trials}trials"}
         self._begun, self._written = self._count_begun(), self._lines()
         self.starts += 1
-        self.driver = subprocess.Popen(
-            [sys.executable, __file__, str(self.folder), json.dumps(asked)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-        )
+        with self._output.open("w") as output:
+            self.driver = subprocess.Popen(
+                [sys.executable, __file__, str(self.folder), json.dumps(asked)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+            )
+
+    def _expect_end(self) -> None:
+        assert self.driver is not None
+        said = self._output.read_text()
+        assert self.driver.returncode == 0, said
+        assert said.splitlines()[-1] == "budget"
 
     def _count_begun(self) -> int:
         return self._log().count('"event": "began"')

@@ -35,19 +35,17 @@ def storage(request):
         yield server.url
 
 
-def kill_at_random(search, rng, kills, drivers=0.2):
+def kill_at_random(search, rng, kills, drivers=0.25):
     """Kill workers, and the driver in a share `drivers` of the times: as it starts, and during trials."""
-    for _ in range(kills):
+    done = 0
+    while done < kills:
         search.go_on()
         if rng.random() < 0.2:
             search.wait_for_a_line()
         else:
             search.wait(rng.choice([1, 1, 2, 4, 8]))
         time.sleep(rng.choice([0.0, rng.uniform(0, SECONDS), rng.uniform(0, 1.0)]))
-        if rng.random() < drivers:
-            search.kill_driver()
-        else:
-            search.kill_worker(rng)
+        done += search.kill_driver() if rng.random() < drivers else search.kill_worker(rng)
 
 
 def check(search, table):
@@ -86,10 +84,10 @@ def hammered(folder, table, storage, kills, **asked):
     asked = {"space": f"table:{table},seconds={SECONDS}", "strategy": "random", **asked}
     search = Search(folder, asked | ({"storage": storage} if storage else {}), trials=2 * kills)
     kill_at_random(search, random.Random(kills), kills)
-    search.go_on()
     search.finish()
     search.expect_no_processes()
-    print(f"{search.starts} starts, {search.worker_kills} workers killed, {search.trials} trials")
+    kills = f"{search.driver_kills} drivers and {search.worker_kills} workers killed"
+    print(f"{kills}, {search.starts} starts, {search.trials} trials")
     return search
 
 
