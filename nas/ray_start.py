@@ -57,6 +57,7 @@ class RaySession:
             import ray
 
             ray.shutdown()
+            _hold_back(False)
         self.own = False
         _restore(self.before)
         if self.folder is not None:
@@ -123,7 +124,7 @@ def _started(ray: Any, cpus: float, gpus: float) -> RaySession:
     except BaseException:
         session.close()
         raise
-    _hush()
+    _hold_back(True)
     return session
 
 
@@ -139,10 +140,16 @@ def _own_folder() -> tuple[Path, TextIO]:
     return folder, held
 
 
-def _hush() -> None:
-    """Keep Ray from printing what happens on the nodes: we say it in lines of our own."""
+def _hold_back(wanted: bool) -> None:
+    """Keep Ray from what it does unasked, or let it do so again.
+
+    It prints what happens on the nodes, which we say in lines of our own; and a thread that asks for something after
+    the end would start another Ray. There are no options for either.
+    """
     worker: Any = importlib.import_module("ray._private.worker")
-    worker._worker_logs_enabled = False  # noqa: SLF001 - its debugger does the same; there is no option
+    hook: Any = importlib.import_module("ray._private.auto_init_hook")
+    worker._worker_logs_enabled = not wanted  # noqa: SLF001 - its debugger does the same
+    hook.enable_auto_connect = not wanted
 
 
 def _joined(ray: Any, address: str) -> RaySession:
@@ -156,7 +163,7 @@ def _joined(ray: Any, address: str) -> RaySession:
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         session.close()
         raise _no_cluster(address, " ".join(str(error).split())[:LONGEST]) from error
-    _hush()
+    _hold_back(True)
     return session
 
 

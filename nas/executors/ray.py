@@ -58,10 +58,13 @@ class RayExecutor:
             raise
         self._first = set(self._nodes.alive)
         self._inbox: queue.SimpleQueue[tuple[Remote, Any]] = queue.SimpleQueue()
-        self._events: deque[Event] = deque([Note(f"Ray: {self._nodes.describe()}")])
+        self._events: deque[Event] = deque()
         self._queue: deque[tuple[Job, float]] = deque()
         self._outfit = Outfit()
         self._package: Any = None
+        self._say(
+            f"Ray: {self._nodes.describe()}, room for {self._nodes.room} at once of {self._need} each"
+        )
         self._closed = False
         self._stopping = False
         self._apart: set[str] = set()
@@ -90,6 +93,8 @@ class RayExecutor:
             raise NasError(
                 f"out already: trial {numbers}; the cluster takes {self.capacity} at a time"
             )
+        if self._stopping:
+            self._stop()
         self._outfit.prepare(job)
         self._queue.append((job, time.monotonic()))
         self._staff()
@@ -130,6 +135,8 @@ class RayExecutor:
             ray.wait(left, timeout=LEAVE_S, num_returns=len(left))
         for remote in self._remotes:
             remote.kill()
+        for remote in self._remotes:
+            remote.join(LEAVE_S)
         self._outfit.close()
         self._session.close()
 
@@ -273,10 +280,10 @@ class RayExecutor:
             self._ready_at = now
         waited = now - self._ready_at
         if waited > self._told_after:
-            self._told_after *= 2
+            self._told_after = 2 * waited
             self._say(
-                f"no worker for {waited:.0f} s: a trial takes {self._need}, free are {free()} of"
-                f" {self._nodes.describe()}"
+                f"no worker for {waited:.0f} s: a trial takes {self._need}, the cluster has {self._nodes.describe()}"
+                f" and {free()} free"
             )
 
     def _say(self, text: str) -> None:

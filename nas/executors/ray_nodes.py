@@ -78,17 +78,17 @@ class Nodes:
         before, self.alive = self.alive, _alive()
         for node in self.alive.values():
             if node.id not in before:
-                yield f"node {node} joined: room for {self.room} trials at once"
+                yield f"node {node} joined: room for {self.room} at once"
         for node in before.values():
             if node.id not in self.alive:
-                yield f"node {node} is gone: room for {self.room} trials at once"
+                yield f"node {node} is gone: room for {self.room} at once"
 
     def describe(self) -> str:
-        """Return one line: nodes, what they have, and room."""
+        """Return how many nodes there are, and what they have together."""
         cpus = sum(node.cpus for node in self.alive.values())
         gpus = sum(node.gpus for node in self.alive.values())
         count = f"{len(self.alive)} node{'s' * (len(self.alive) != 1)}"
-        return f"{count} with {_amounts(cpus, gpus)}: room for {self.room} trials of {self.need}"
+        return f"{count} with {_amounts(cpus, gpus)}"
 
 
 def free() -> str:

@@ -69,7 +69,8 @@ class Remote:
         self._epochs: list[Mapping[str, Any]] = []
         self._give_up = math.inf
         self._events = actor.events.options(num_returns="streaming").remote()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def is_ready(self, version: int) -> bool:
         """Whether it can take a job of the kind that check number `version` was for, or has one already."""
@@ -143,6 +144,10 @@ class Remote:
 
         with suppress(Exception):  # whatever Ray makes of an actor that is gone already
             ray.kill(self.actor)
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end of the thread that reads, once the actor is killed."""
+        self._reader.join(seconds)
 
     def _keep(self, job: Job, changed: Changed) -> None:
         """Do to the driver's copy of the job's folder what the job did to its own."""
