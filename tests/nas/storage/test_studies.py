@@ -14,9 +14,10 @@ import yaml
 import nas
 import nas.search
 from nas.database import open_storage
-from nas.errors import RunError
+from nas.errors import RunError, StorageError
 from nas.record import only_study, read_seconds, read_trials
 from nas.run import Run
+from nas.storage_url import StorageUrl
 from tests.nas.storage.recording import OBJECTIVES, begun, history, opened, trained
 
 PLANTED = Path(__file__).parents[1] / "search" / "planted.py"
@@ -198,3 +199,23 @@ def test_a_reader_makes_nothing(server, url):
     assert read_trials(url, list(OBJECTIVES), "run") == []
     assert read_seconds(url, "run") == 0.0
     assert server.tables() == 0
+
+
+@pytest.mark.full
+def test_a_role_that_may_only_read_can_read(postgres_server):
+    postgres_server.reset()
+    owner = StorageUrl.of(postgres_server.url).full
+    record = opened(owner)
+    trained(record)
+    begun(record)
+    postgres_server.query("CREATE ROLE looking LOGIN; GRANT USAGE ON SCHEMA public TO looking")
+    postgres_server.query("GRANT SELECT ON ALL TABLES IN SCHEMA public TO looking")
+    reader = owner.replace("nas@", "looking@")
+    try:
+        read = read_trials(reader, list(OBJECTIVES), "run")
+        assert [t.outcome for t in read] == ["complete", "running"]
+        with pytest.raises(StorageError, match="may not write there"):
+            opened(reader, "another")
+    finally:
+        postgres_server.query("DROP OWNED BY looking; DROP ROLE looking")
+        record.close()
