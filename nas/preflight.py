@@ -16,7 +16,7 @@ from nas.cost import Counter
 from nas.descent import Descent, within_reach
 from nas.draws import Drawer, Drawn, first, last
 from nas.errors import TrainingError
-from nas.executors import Executor, Job, Result
+from nas.executors import Executor, Job, Note, Result
 from nas.problem import Budget, Limits, Problem, show_seconds
 from nas.recipe import Recipe
 from nas.space import Space
@@ -187,7 +187,7 @@ def preflight(
         broken=broken,
         smallest={n: min(d.cost(n) for d in seen) for n in problem.costs},
         largest={n: max(d.cost(n) for d in seen) for n in problem.costs},
-        probes=tuple(probe(executor, job, chosen)),
+        probes=tuple(probe(executor, job, chosen, say)),
         limits=problem.limits,
         budget=problem.budget,
         share=tight.share,
@@ -196,11 +196,13 @@ def preflight(
     )
 
 
-def probe(executor: Executor, job: Job, chosen: Sequence[tuple[str, Drawn]]) -> Iterator[Probe]:
+def probe(
+    executor: Executor, job: Job, chosen: Sequence[tuple[str, Drawn]], say: Callable[[str], None]
+) -> Iterator[Probe]:
     """Yield what a step of each network says; raises what broke all of them."""
     failures: list[Result] = []
     for number, (role, drawn) in enumerate(chosen):
-        result = run(executor, _job(job, number, drawn))
+        result = run(executor, _job(job, number, drawn), say)
         if result.state != "complete":
             failures.append(result)
         if len(failures) == len(chosen) or _is_data(result):
@@ -208,13 +210,15 @@ def probe(executor: Executor, job: Job, chosen: Sequence[tuple[str, Drawn]]) -> 
         yield _probe(role, drawn, result, Recipe.of(job.recipe).epochs)
 
 
-def run(executor: Executor, job: Job) -> Result:
-    """Return the result of a job, whose progress nobody watches."""
+def run(executor: Executor, job: Job, say: Callable[[str], None]) -> Result:
+    """Return the result of a job, whose progress nobody watches; what is to be known of the workers is said."""
     executor.submit(job)
     while True:
         for event in executor.poll(1.0):
             if isinstance(event, Result):
                 return event
+            if isinstance(event, Note):
+                say(event.text)
 
 
 def _job(job: Job, number: int, drawn: Drawn) -> Job:

@@ -39,7 +39,7 @@ def fitted_schedule(
     schedule = Schedule.of(settings.supernet)
     table = None if settings.target is None else cache / LATENCY
     probe = job(settings, space, Snapshot(0, 0), cache=cache, latency_table=table)
-    result = run(executor, probe)
+    result = run(executor, probe, say)
     if result.state != "complete":
         raise failure(result)
     found = result.metrics
