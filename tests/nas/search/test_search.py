@@ -258,6 +258,15 @@ def test_the_reporting_split_is_out_of_reach(find):
         find(split="tests")
 
 
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_planned(find, tmp_path, capsys):
+    with pytest.raises(
+        DataError, match=r"a batch takes 64 images and there are \d+ to train on.*--batch"
+    ):
+        find(recipe={"batch": 64}, evaluator="short_training", preflight=True, progress=True)
+    assert "planning" not in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "asked", [{"objectives": ["mious"]}, {"budget": "soon"}, {"max_macs": "big"}, {"stall": 0}]
 )
