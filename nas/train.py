@@ -18,6 +18,7 @@ from nas.batch_norm import enough_values
 from nas.ema import Ema
 from nas.errors import TrainingError
 from nas.optim import learning_rate, make_optimizer, set_learning_rate
+from nas.parallel.loss import loss_of
 from nas.parallel.ranks import ALONE, Ranks
 from nas.recipe import Recipe
 from nas.task import Task
@@ -186,8 +187,8 @@ class _Loop:
         fast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
         with fast, self.ranks.as_one():
             output = self.network(images)
-        whole, target = self.ranks.whole(output), self.ranks.whole(target.to(self.device))
-        loss = self.task.loss(whole, target, self.recipe)
+        target = target.to(self.device)
+        loss = loss_of(self.task, output, target, self.recipe, ranks=self.ranks)
         loss.backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.learned)
         norm = self.clip()

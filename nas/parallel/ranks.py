@@ -107,6 +107,13 @@ class Ranks:
             f"a batch is split over ranks if it is made of tensors, got {type(parts).__name__}"
         )
 
+    def sum(self, parts: Tensor) -> Tensor:
+        """Return the sum over all ranks; gradients flow into this rank's part of it."""
+        if self.number == 1:
+            return parts
+        total: Tensor = _Sum.apply(parts, self)  # type: ignore[no-untyped-call]
+        return total
+
     def all(self, part: Tensor) -> Tensor:
         """Return every rank's tensor, all of one shape, as (number, ...); no gradient flows."""
         mine = part.detach().contiguous()
@@ -181,6 +188,20 @@ class _Whole(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return ctx.ranks.part(gradients[0]), None
+
+
+class _Sum(torch.autograd.Function):
+    """A tensor of each rank to the sum on all."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, ranks: Ranks) -> Tensor:  # noqa: ARG004
+        total = part.clone(memory_format=torch.contiguous_format)
+        ranks.add(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return gradients[0], None
 
 
 def _bytes(tensor: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from nas.evaluators.short_training import KEPT_EVERY, until
 from nas.evaluators.splits import Splits
 from nas.job import Job
 from nas.optim import learning_rate
+from nas.parallel.loss import loss_of
 from nas.parallel.ranks import ALONE, RankLostError, Ranks
 from nas.recipe import Recipe
 from nas.registry import domain
@@ -306,8 +307,7 @@ class Training:
         return batches
 
     def _loss(self, output: Any, target: Tensor) -> Tensor:
-        whole = self.ranks.whole(output), self.ranks.whole(target)
-        return self.splits.task.loss(*whole, self.recipe)
+        return loss_of(self.splits.task, output, target, self.recipe, ranks=self.ranks)
 
     def _start(self) -> State | None:
         """Return the state to go on from: this branch's own, or the end of the shared warm-up."""

@@ -12,7 +12,10 @@ from search_spaces.losses.focal import focal
 from search_spaces.losses.lovasz import lovasz
 
 Loss = Callable[..., Tensor]
-"""(logits (N, K, H, W), labels (N, H, W), the label that counts nowhere, fields by name) to a scalar."""
+"""(logits (N, K, H, W), labels (N, H, W), the label that counts nowhere, fields by name) to a scalar.
+
+With `ranks`, logits and labels are one rank's slice, and the scalar is the loss of the whole batch.
+"""
 
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,

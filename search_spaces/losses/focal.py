@@ -6,10 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.parallel.ranks import ALONE, Ranks
+
 SMALLEST = 1e-8
 
 
-def focal(logits: Tensor, target: Tensor, ignore: int, *, gamma: float = 2.0) -> Tensor:
+def focal(
+    logits: Tensor, target: Tensor, ignore: int, ranks: Ranks = ALONE, *, gamma: float = 2.0
+) -> Tensor:
     """Return the mean of (1 - p)^gamma (-log p), p the true class's probability, over pixels that are not `ignore`.
 
     Equation 4, for softmax, without weights for classes; `gamma` 0 is cross entropy. Logits (N, K, H, W), labels
@@ -17,4 +21,5 @@ def focal(logits: Tensor, target: Tensor, ignore: int, *, gamma: float = 2.0) ->
     """
     losses = F.cross_entropy(logits.float(), target, ignore_index=ignore, reduction="none")
     missing = (-torch.expm1(-losses)).clamp(min=SMALLEST)
-    return (missing**gamma * losses).sum() / (target != ignore).sum().clamp(min=1)
+    total = ranks.sum((missing**gamma * losses).sum())
+    return total / ranks.sum((target != ignore).sum()).clamp(min=1)

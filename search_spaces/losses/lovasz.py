@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nas.parallel.ranks import ALONE, Ranks
 from search_spaces.losses.class_shares import class_shares
 
 
-def lovasz(logits: Tensor, target: Tensor, ignore: int) -> Tensor:
+def lovasz(logits: Tensor, target: Tensor, ignore: int, ranks: Ranks = ALONE) -> Tensor:
     """Return the mean, over classes that occur in the labels, of the Lovasz extension of their Jaccard loss.
 
     Errors of a class are |truth - probability| per labelled pixel of the whole batch. Largest first, each is multiplied
     by how much the Jaccard loss grows when it is counted as wrong, too. Logits (N, K, H, W), labels (N, H, W).
     """
-    probabilities, truth, labelled = class_shares(logits, target, ignore)
+    probabilities, truth, labelled = class_shares(ranks.whole(logits), ranks.whole(target), ignore)
     errors, order = (truth - probabilities).abs().sort(dim=1, descending=True)
     growth = jaccard_growth(truth.gather(1, order).long(), labelled[order].long())
     losses = (errors * growth).sum(1)

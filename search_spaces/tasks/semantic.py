@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nas.errors import DataError
 from nas.losses import terms, weight_of
+from nas.parallel.ranks import ALONE, Ranks
 from search_spaces.data.colour import normalise
 from search_spaces.data.fit import fit_image, fitted_size
 from search_spaces.data.pictures import read_image
@@ -54,21 +55,23 @@ class Semantic:
 
         Raises RecipeError where the recipe's weights are by head and one of the network's has none.
         """
-        total = self._loss(output.logits, target, recipe)
-        for head, logits in output.aux.items():
-            weight = weight_of(recipe.aux_weight, head)
-            total = total + weight * self._loss(logits, target, recipe)
-        return total
+        return self.loss_of_parts(output, target, recipe, ALONE)
 
-    def _loss(self, logits: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
-        """Return the weighted sum of the recipe's losses."""
-        return reduce(
-            torch.add,
-            (
-                term.weight * LOSSES[term.name](logits, target, self.ignore, **dict(term.fields))
+    def loss_of_parts(self, output: Output, target: Tensor, recipe: Recipe, ranks: Ranks) -> Tensor:
+        """Return the loss of the whole batch, of which output and target are this rank's slice."""
+
+        def loss(logits: Tensor) -> Tensor:
+            parts = (
+                term.weight
+                * LOSSES[term.name](logits, target, self.ignore, ranks, **dict(term.fields))
                 for term in terms(recipe.loss)
-            ),
-        )
+            )
+            return reduce(torch.add, parts)
+
+        total = loss(output.logits)
+        for head, logits in output.aux.items():
+            total = total + weight_of(recipe.aux_weight, head) * loss(logits)
+        return total
 
     def blank(self, batch: int, size: tuple[int, int]) -> Tensor:
         """Return labels (N, H, W), int64, of images without a labelled pixel."""

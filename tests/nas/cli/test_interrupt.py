@@ -55,14 +55,15 @@ def run(arguments: list[str]) -> str:
     return done.stdout
 
 
-def test_a_retraining_goes_on_to_the_same_score(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_retraining_goes_on_to_the_same_score(tmp_path: Path, workers: int) -> None:
     network = tmp_path / "net.yaml"
     network.write_text(NETWORK)
 
     def command(folder: str) -> list[str]:
         place = str(tmp_path / folder)
         return shlex.split(
-            f"retrain {network} --data {DATA} --batch 4 --epochs 25 --device cpu --run {place}"
+            f"retrain {network} --data {DATA} --batch 4 --epochs 25 --device cpu --run {place} --workers {workers}"
         )
 
     process = start(*command("stopped"))

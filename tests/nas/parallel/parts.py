@@ -85,13 +85,15 @@ def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield images, labels
 
 
-def trained(kind: str, loss: Any = "cross_entropy", ranks: Ranks = ALONE) -> dict[str, Any]:
+def trained(
+    kind: str, loss: Any = "cross_entropy", task: Any = TASK, ranks: Ranks = ALONE
+) -> dict[str, Any]:
     """Train for a few steps; return losses, and what the network and its average hold."""
     made, states = network(kind), []
     recipe = Recipe.of(SGD.to_dict(), loss=loss)
     rows = train(
         made,
-        TASK,
+        task,
         lambda epoch: ((ranks.part(i), ranks.part(t)) for i, t in batches(epoch)),
         recipe,
         steps_per_epoch=STEPS,
@@ -104,10 +106,17 @@ def trained(kind: str, loss: Any = "cross_entropy", ranks: Ranks = ALONE) -> dic
     return {"loss": losses, "network": states[-1].network, "ema": states[-1].ema}
 
 
+class Whole:
+    """A task that knows nothing of ranks, so that each of them gets all outputs."""
+
+    loss = TASK.loss
+
+
 CASES = {
-    **{f"loss {name}": ("batch", loss) for name, loss in LOSSES.items()},
+    **{f"loss {name}": ("batch", loss, TASK) for name, loss in LOSSES.items()},
+    **{f"whole loss {name}": ("batch", LOSSES[name], Whole()) for name in ("ohem", "sum")},
     **{
-        f"network {kind}": (kind, "cross_entropy")
+        f"network {kind}": (kind, "cross_entropy", TASK)
         for kind in ("plain", "group", "frozen", "sometimes")
     },
 }
@@ -115,8 +124,8 @@ CASES = {
 
 def all_cases(ranks: Ranks, _stop: Callable[[], bool], tell: Callable[[Any], None]) -> None:
     """Tell the result of every case, with whether all ranks hold the same bits."""
-    for name, (kind, loss) in CASES.items():
-        result = trained(kind, loss, ranks)
+    for name, (kind, loss, task) in CASES.items():
+        result = trained(kind, loss, task, ranks)
         flat = torch.cat([v.double().flatten() for v in result["network"].values()])
         tell((name, result, bool((ranks.all(flat) == flat).all())))
 
