@@ -52,6 +52,11 @@ class Sampled(nn.Module):
 
     def __init__(self, keys: int, window: int, choose: Choose) -> None:
         super().__init__()
+        if choose == "highest" and window < 3:
+            raise ValueError(
+                f"choosing the `highest` needs a window of 3 at least, got {window}: a single sample has the whole "
+                "share whatever its score, so that nothing is learned of where to look"
+            )
         reach = window // 2 + (choose == "highest")
         steps = range(-reach, reach + 1)
         self.number = window * window

@@ -79,7 +79,7 @@ LEAVES: dict[str, list[Example]] = {
     ],
     "pixel_sampling": [
         Example({}, ((CHANNELS, 1), (CHANNELS, 2)), {"ratio": (2,)}),
-        Example({"choose": "highest", "window": 1}, ((CHANNELS, 1),) * 2, {"ratio": (1,)}),
+        Example({"choose": "highest"}, ((CHANNELS, 1),) * 2, {"ratio": (1,)}),
     ],
     "channel_sampling": [
         Example({"cells": 3}, ((CHANNELS, 1), (CHANNELS, 2))),

@@ -65,7 +65,7 @@ def maps(keys: int, values: int, size: tuple[int, int]) -> tuple[Tensor, Tensor,
     return torch.randn(2, keys, *size), torch.randn(2, keys, *size), torch.randn(2, values, *size)
 
 
-@given(height=st.integers(1, 6), width=st.integers(1, 6), window=st.sampled_from([1, 3]))
+@given(height=st.integers(1, 6), width=st.integers(1, 6), window=st.sampled_from([3, 5]))
 @settings(deadline=None, max_examples=30)
 def test_the_highest_scores_are_sampled_and_no_others(height: int, width: int, window: int) -> None:
     """Of a window two places larger, clamped at the border: those whose keys fit the query best."""
@@ -94,6 +94,12 @@ def test_as_many_are_sampled_as_the_window_has(size: tuple[int, int]) -> None:
     assert shares.shape[1] == 25
     assert ((shares > 0).sum(1) == 9).all()
     torch.testing.assert_close(shares.sum(1), torch.ones_like(shares[:, 0]))
+
+
+def test_the_highest_of_one_is_refused() -> None:
+    """Its share would be one whatever its score: no gradient for what makes scores."""
+    with pytest.raises(ValueError, match="`highest` needs a window of 3 at least, got 1"):
+        Sampled(4, 1, "highest")
 
 
 def test_before_training_offsets_sample_the_window_itself() -> None:
