@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from nas.cli.command import Command, json_option, use_option
 from nas.cli.output import console, print_json, table
 from nas.units import show_count
+
+if TYPE_CHECKING:
+    from nas.cost import Counter
 
 EXACT = 1_000_000
 """Sizes of spaces below this are written out."""
@@ -105,26 +108,37 @@ def _spaces() -> list[dict[str, Any]]:
 
 
 def _architectures() -> list[dict[str, Any]]:
-    from nas.architecture import load_architecture
-    from nas.cost import cost
+    from rich.progress import track
+
     from nas.language.library import published
 
-    rows = []
-    for name, path in sorted(published().items()):
-        architecture = load_architecture(path, fits=False)  # which counting finds out, too
-        counted = cost(architecture)
-        rows.append(
-            {
-                "name": name,
-                "id": architecture.id,
-                "input": list(counted.size),
-                "macs": counted.macs,
-                "params": counted.params,
-                "source": _source(path),
-                "file": str(path),
-            }
-        )
-    return rows
+    files = sorted(published().items())
+    out = console(stderr=True)
+    counters: dict[tuple[int, int], Counter] = {}
+    shown = track(
+        files, "counting", console=out, transient=True, disable=not out.is_terminal
+    )  # ten seconds for the first time, then one
+    return [_counted(name, path, counters) for name, path in shown]
+
+
+def _counted(name: str, file: Path, counters: dict[tuple[int, int], Counter]) -> dict[str, Any]:
+    """Return what is listed of a published architecture; `counters` by input size remember blocks that recur."""
+    from nas.architecture import load_architecture
+    from nas.cost import Counter
+
+    architecture = load_architecture(file, fits=False)  # which counting finds out, too
+    _, height, width = architecture.input
+    counter = counters.setdefault((height, width), Counter((height, width)))
+    counted = counter.count(architecture)
+    return {
+        "name": name,
+        "id": architecture.id,
+        "input": [height, width],
+        "macs": counted.macs,
+        "params": counted.params,
+        "source": _source(file),
+        "file": str(file),
+    }
 
 
 def _source(file: Path) -> str:
