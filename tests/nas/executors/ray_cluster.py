@@ -125,3 +125,13 @@ def wait_for(condition, otherwise, seconds=60.0):
     while not condition():
         assert time.monotonic() < end, otherwise
         time.sleep(0.05)
+
+
+def wait_for_room(cluster, cpus):
+    """Wait until the nodes that have joined have so many CPUs; this process has the cluster's environment."""
+    import ray
+
+    from nas.ray_start import start
+
+    with start(cluster.address):
+        wait_for(lambda: ray.cluster_resources().get("CPU", 0) >= cpus, f"no {cpus} CPUs")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.executors import Epoch, Job, Note, Pool, make
-from tests.nas.executors.ray_cluster import Cluster, hides_folders, wait_for
+from tests.nas.executors.ray_cluster import Cluster, hides_folders, wait_for_room
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.full
@@ -89,7 +89,7 @@ def test_a_trial_of_a_killed_node_goes_on_from_its_last_checkpoint(cluster, tmp_
     (tmp_path / "run").mkdir()
     hidden = [] if shared else [tmp_path / "run", PLUGIN.parent]
     first = cluster.add(hidden=hidden)
-    wait_for_node(cluster, 1)
+    wait_for_room(cluster, 1)
     search = Search(cluster, tmp_path)
     try:
         search.executor.submit(search.job(0, wait=4))
@@ -119,14 +119,3 @@ def test_a_trial_of_a_killed_node_goes_on_from_its_last_checkpoint(cluster, tmp_
     finally:
         search.executor.close()
         cluster.kill(second)
-
-
-def wait_for_node(cluster, count):
-    import ray
-
-    from nas.ray_start import start
-
-    with start(cluster.address):
-        wait_for(
-            lambda: ray.cluster_resources().get("CPU", 0) >= count, f"no {count} nodes with a CPU"
-        )
