@@ -65,7 +65,7 @@ class Schedule:
 
         Raises RecipeError naming the closest field for one that is unknown.
         """
-        plain = {"epochs", "snapshots", "workers"}
+        plain = ("epochs", "snapshots", "workers")
         own = {k: v for k, v in given.items() if k in plain}
         sweep = given.get("sweep", {})
         if not isinstance(sweep, Mapping):
