@@ -25,7 +25,7 @@ from nas.registry import domain, use_file
 from nas.run import machine, versions
 from nas.tuning.asked import SETTINGS, Asked, begin, interval
 from nas.tuning.compare import Compared, best_values, compare, found_best, sentences
-from nas.tuning.ledger import DEFAULT, Ledger, Training
+from nas.tuning.ledger import DEFAULT, LOG, Ledger, Training
 from nas.tuning.place import Place, connected, make_place
 from nas.tuning.vary import read_vary
 
@@ -235,8 +235,11 @@ class _Tuning:
     def _check_default(self) -> None:
         """Raise TrainingError where there is nothing to compare with."""
         track = self.ledger.track(DEFAULT)
-        if track.state == "failed":
-            raise TrainingError(f"the training by the given recipe failed: {track.reason}")
+        if track.state in {"failed", "died"}:
+            how = "try another recipe" if track.state == "failed" else "--resume tries it again"
+            raise TrainingError(
+                f"the given recipe's training {track.state} ({track.reason}); {how}"
+            )
 
     def _row(self, training: Training) -> dict[str, Any]:
         """Return a training as it stands in the table."""
@@ -268,7 +271,7 @@ def _check_split(data: Any, split: str | None) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove an earlier tuning's files, and nothing else."""
-    for name in (SETTINGS, RECIPE, TABLE, RESULT, "log.jsonl"):
+    for name in (SETTINGS, RECIPE, TABLE, RESULT, LOG):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "ray", ignore_errors=True)
 

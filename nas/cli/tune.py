@@ -233,7 +233,7 @@ def _print(found: Tuned, retrain: list[str], as_json: bool) -> None:
     for row in content["trainings"]:
         miou = "-" if row["miou"] is None else f"{row['miou']:.4f}"
         values = row["path"][-1]["values"] if row["path"] else row["values"]
-        ended = f"{row['state']}: {row['reason']}" if row["state"] == "failed" else row["state"]
+        ended = f"{row['state']}: {row['reason']}" if row["reason"] else row["state"]
         facts = (str(row["epoch"]), miou, show_seconds(row["seconds"]), show_values(values))
         made.add_row(str(row["number"]), row["why"], ended, *facts)
     console().print(made)

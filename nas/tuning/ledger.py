@@ -16,7 +16,8 @@ from typing import Any, Literal
 from nas.errors import RunError
 from nas.tuning.vary import Values
 
-State = Literal["waiting", "running", "complete", "stopped", "cut", "failed"]
+State = Literal["waiting", "running", "complete", "stopped", "cut", "failed", "died"]
+"""A training fails by what it raises, which it would raise again; it dies with its worker, and a restart tries it."""
 Row = dict[str, Any]
 LOG = "log.jsonl"
 DEFAULT = 0
@@ -80,6 +81,9 @@ class Ledger:
         for event in _read(self._path):
             self._apply(event)
             self.seconds_before = max(self.seconds_before, float(event["clock"]))
+        for track in self.tracks.values():
+            if track.state == "died":
+                track.state, track.reason = "waiting", ""
 
     @property
     def seconds_used(self) -> float:

@@ -88,9 +88,10 @@ class Shown:
         values = show_values(_values(track, self._trainings[number]))
         if not track.rows:
             return f"{who}: {track.reason or 'starting'} ({values})"
-        end = {"stopped": ", stopped", "cut": ", cut", "failed": ", failed"}.get(track.state, "")
-        told = f": {track.reason}" if track.reason else ""
-        done = f"epoch {track.epoch} of {self._epochs}, mIoU {track.miou:.4f}{end}{told}"
+        told = {"stopped", "cut", "failed", "died"} & {track.state}
+        end = "".join(f", {state}" for state in told)
+        why = f": {track.reason}" if track.reason else ""
+        done = f"epoch {track.epoch} of {self._epochs}, mIoU {track.miou:.4f}{end}{why}"
         return f"{who}: {done} ({values})"
 
 

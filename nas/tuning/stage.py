@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ QUIET = {
 }
 RAY = "ray"
 """The folder of Ray Tune's own state: pickles, which only this user may be able to write."""
+ERROR = re.compile(r"[\w.]+(Error|Exception|Died)\w*[:(]")
+"""The line of a traceback that says what was raised."""
 KEPT = {True: 4, False: 2}
 """Checkpoints of a training, where others may take one over and where not: Ray's record of them lags behind."""
 
@@ -83,7 +86,7 @@ def _tuner(stage: Stage) -> tune.Tuner:
         shutil.rmtree(at, ignore_errors=True)
         return tune.Tuner(**given, tune_config=how, run_config=run)
     check_own(at)
-    tuner = tune.Tuner.restore(str(at), **given)
+    tuner = tune.Tuner.restore(str(at), **given, resume_errored=True)
     inner: Any = tuner._local_tuner  # noqa: SLF001 - what it has from its pickle speaks to a process that is gone
     inner._tune_config, inner._run_config = how, run  # noqa: SLF001
     return tuner
@@ -164,7 +167,7 @@ class _Watch(tune.Callback):
         trial: Trial,
         **info: Any,  # noqa: ARG002
     ) -> None:
-        self._end(number_of(trial), "failed", f"its worker died {trial.num_failures} times")
+        self._end(number_of(trial), "died", _why(trial))
 
     def on_trial_recover(
         self,
@@ -183,6 +186,14 @@ class _Watch(tune.Callback):
         state: State = told or ("complete" if whole else "stopped")
         self._stage.ledger.end(number, state, reason)
         self._stage.show.ended(number)
+
+
+def _why(trial: Trial) -> str:
+    """Return the last error that Ray has noted of a training, in one line."""
+    file = Path(trial.error_file) if trial.error_file else None
+    text = file.read_text(encoding="utf-8", errors="replace") if file and file.is_file() else ""
+    errors = [line.strip() for line in text.splitlines() if ERROR.match(line)]
+    return f"{errors[-1] if errors else 'its worker died'} (try {trial.num_failures})"
 
 
 def check_own(folder: Path) -> None:

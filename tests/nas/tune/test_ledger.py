@@ -63,6 +63,19 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path, cut: int) -> None:
     assert known(Ledger(tmp_path)) == known(ledger)
 
 
+def test_a_restart_tries_again_what_died_with_its_worker_and_not_what_failed(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(tmp_path)
+    for number, state in ((1, "died"), (2, "failed"), (3, "cut")):
+        ledger.epoch(number, row(1))
+        ledger.end(number, state, "why")  # type: ignore[arg-type]
+    assert all(ledger.track(n).ended for n in (1, 2, 3))
+    again = Ledger(tmp_path)
+    assert [again.track(n).state for n in (1, 2, 3)] == ["waiting", "failed", "cut"]
+    assert again.track(1).epoch == 1
+
+
 def test_other_damage_is_told_with_the_line(tmp_path: Path) -> None:
     Ledger(tmp_path).epoch(1, row(1))
     file = tmp_path / "log.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -133,30 +134,63 @@ def test_a_finished_tuning_is_kept(whole: tuple[Path, str, str, Path]) -> None:
     assert before == {p: p.read_bytes() for p in folder.rglob("*.json")}
 
 
+def worker_of(driver: int) -> int:
+    """Return the process of a training."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = (int(stat[1]), (folder / "cmdline").read_text())
+    for pid, (above, name) in parents.items():
+        while above != driver and above in parents:
+            above = parents[above][0]  # noqa: PLW2901 - up to the driver
+        if above == driver and name.startswith("ray::ImplicitFunc"):
+            return pid
+    raise AssertionError(parents)
+
+
+def check_nothing_lost(folder: Path, whole: Path, ended: set[int], kept: int) -> None:
+    """Check a tuning that went on: what had `ended` was left alone, and epochs are those of the uninterrupted one."""
+    assert not [e for e in events(folder)[kept:] if e["number"] in ended]
+    assert sorted(e["number"] for e in events(folder) if "state" in e) == list(range(6))
+    for one, other in zip(scores(whole), scores(folder), strict=True):
+        length = min(len(one[2]), len(other[2]))
+        assert one[:2] == other[:2]
+        assert one[2][:length] == other[2][:length]
+    assert scores(folder)[0] == scores(whole)[0]
+
+
 @full
-def test_killed_and_interrupted_it_goes_on_and_repeats_no_finished_training(
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
+def test_with_a_worker_killed_and_then_the_driver_nothing_is_lost(
     whole: tuple[Path, str, str, Path], tmp_path: Path, home: Path
 ) -> None:
     folder = tmp_path / "run"
     process = start(folder, home)
-    wait_for(folder, process, 6)
+    wait_for(folder, process, 5)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
+    wait_for(folder, process, len(events(folder)) + 12)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    assert "its worker died" in process.communicate()[1]
+    ended = {e["number"] for e in events(folder) if "state" in e}
+    kept = len(events(folder))
+    assert finished(start(folder, home))[0].split()[-1] == "complete"
+    check_nothing_lost(folder, whole[0], ended, kept)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_cleanly_and_goes_on(
+    whole: tuple[Path, str, str, Path], tmp_path: Path, home: Path
+) -> None:
+    folder = tmp_path / "run"
     process = start(folder, home)
-    wait_for(folder, process, len(events(folder)) + 5)
+    wait_for(folder, process, 8)
     process.send_signal(signal.SIGINT)
     assert finished(process)[0].split()[-1] == "interrupted"
     ended = {e["number"] for e in events(folder) if "state" in e}
     kept = len(events(folder))
     assert finished(start(folder, home))[0].split()[-1] == "complete"
-    assert not [e for e in events(folder)[kept:] if e["number"] in ended]
-    states = [e["number"] for e in events(folder) if "state" in e]
-    assert sorted(states) == list(range(6))
-    for one, other in zip(scores(whole[0]), scores(folder), strict=True):
-        length = min(len(one[2]), len(other[2]))
-        assert one[:2] == other[:2]
-        assert one[2][:length] == other[2][:length]
-    assert scores(folder)[0] == scores(whole[0])[0]
+    check_nothing_lost(folder, whole[0], ended, kept)
 
 
 @full
