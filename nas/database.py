@@ -7,6 +7,7 @@ waits for it, takes the lock again and does again what was not confirmed, which 
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from nas.storage_errors import (
 from nas.storage_url import shown, unchanging
 from nas.study_lock import lock_of
 
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+"""It notes each broken connection in the middle of our progress view; we say it ourselves, once."""
 T = TypeVar("T")
 DRIVER = "driver"
 """The study's attribute that says who writes it."""

@@ -120,9 +120,7 @@ def explained(error: BaseException, url: str) -> StorageError | OSError:
         how = f"set {PASSWORD}, or give the URL with --storage again; for PostgreSQL ~/.pgpass will do"
         return StorageError(f"{where} does not let us in ({brief(error)}); {how}")
     if any(words in text for words in MISSING):
-        return StorageError(
-            f"{where} or its user is not there ({brief(error)}); make it first (createdb)"
-        )
+        return StorageError(f"{where} or its user is not there ({brief(error)}); make them first")
     if "permission denied" in text or "denied to user" in text or "readonly database" in text:
         return StorageError(
             f"{where}: its user may not write there ({brief(error)}); grant it that"

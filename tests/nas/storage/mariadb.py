@@ -113,6 +113,7 @@ def server() -> Iterator[Mariadb]:
     try:
         made = Mariadb(folder)
         made.start()
+        made.reset()
         made.query(
             f"CREATE USER nas@localhost IDENTIFIED BY '{Mariadb.password}'; GRANT ALL ON {NAME}.* TO nas@localhost"
         )
