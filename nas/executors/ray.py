@@ -48,6 +48,7 @@ class RayExecutor:
 
     def __init__(self, pool: Pool) -> None:
         self._pool, self._need = pool, Need.of(pool)
+        _check_address(pool.address)
         gpus = len(visible()) if self._need.gpus and pool.address is None else 0
         self._session = start(pool.address, cpus=cpus(), gpus=gpus)
         self._remotes: list[Remote] = []
@@ -295,3 +296,12 @@ def _shortened(job: Job, waited: float) -> Job:
     if job.seconds_left is None:
         return job
     return replace(job, seconds_left=max(0.0, job.seconds_left - waited))
+
+
+def _check_address(address: str | None) -> None:
+    """Raise RunError for a Ray client, over which results cannot be streamed."""
+    if address is not None and "://" in address:
+        raise RunError(
+            f"{address}: a Ray client cannot pass on what trials report while they run; start the search on a machine"
+            " of the cluster, and give --address auto or HOST:PORT"
+        )

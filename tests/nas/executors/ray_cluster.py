@@ -113,6 +113,17 @@ def processes_of(pid):
     return found
 
 
+def raylet_of(node):
+    """Return the process that is the node for the rest of the cluster."""
+    found = [p for p in processes_of(node.pid) if _command(p).endswith("/raylet")]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def _command(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode()
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,13 +1,15 @@
 """Trials on a cluster of two real nodes: nodes that are killed, frozen, added, and that see nothing of the driver."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from nas.errors import NasError, RunError
 from nas.executors import Epoch, Job, Note, Pool, make
-from tests.nas.executors.ray_cluster import Cluster, hides_folders, wait_for_room
+from tests.nas.executors.ray_cluster import Cluster, hides_folders, raylet_of, wait_for_room
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.full
@@ -119,3 +121,29 @@ def test_a_trial_of_a_killed_node_goes_on_from_its_last_checkpoint(cluster, tmp_
     finally:
         search.executor.close()
         cluster.kill(second)
+
+
+def test_an_address_that_cannot_be_joined_is_an_error(cluster):
+    with pytest.raises(NasError, match=r"joined at '127\.0\.0\.1:9' \(Connection refused\); start"):
+        make(Pool(executor="ray", address="127.0.0.1:9"))
+    with pytest.raises(RunError, match="ray://x:10001: a Ray client cannot pass on what trials"):
+        make(Pool(executor="ray", address="ray://x:10001"))
+
+
+def test_a_search_waits_for_room_that_is_asked_for_and_uses_what_comes(cluster, tmp_path):
+    node = cluster.add()
+    wait_for_room(cluster, 1)
+    search = Search(cluster, tmp_path, workers=2)
+    try:
+        ready(search, 1)
+        more = cluster.add()
+        ready(search, 2)
+        os.kill(raylet_of(more), signal.SIGSTOP)
+        ready(search, 1)
+        assert any("joined: room for 2 at once" in text for text in search.notes)
+        search.executor.submit(search.job(0))
+        assert search.ended(0).state == "complete"
+    finally:
+        search.executor.close()
+        cluster.kill(more)
+        cluster.kill(node)
