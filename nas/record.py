@@ -200,8 +200,8 @@ class Record:
     @property
     def next_number(self) -> int:
         """The number of the trial that `ask` returns next: the first one that waits, or a new one."""
-        waiting = (t.number for t in self.trials if t.outcome == "waiting")
-        return next(waiting, len(self.trials))
+        waiting = (n for n, t in self._open.items() if t.state == TrialState.WAITING)
+        return min(waiting, default=len(self.trials))
 
     def ask(self, sampler: BaseSampler, fixed: Mapping[str, Any] | None = None) -> optuna.Trial:
         """Return the next trial, drawn with `sampler`; a new one takes the parameters `fixed` where they are given."""
