@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 from nas.errors import RunError
 from nas.pool import Pool
+
+HEADLESS_S = 10.0
+"""Seconds without an answer of the cluster's head after which a person is told."""
+HEADLESS = (
+    f"the head of the Ray cluster has not answered for {HEADLESS_S:g} s; after a minute Ray ends this process: start a"
+    " cluster again then, and go on with --resume and its --address"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +62,13 @@ class Need:
 
 @dataclass
 class Nodes:
-    """What is known of the cluster since the last look."""
+    """What is known of the cluster since the last look, which a thread takes: without a head it would last a minute."""
 
     need: Need
     alive: Mapping[str, Node]
+    _seen: SimpleQueue[Mapping[str, Node]] = field(default_factory=SimpleQueue)
+    _looking_since: float | None = None
+    _told: bool = False
 
     @classmethod
     def find(cls, need: Need) -> Nodes:
@@ -74,8 +88,24 @@ class Nodes:
         return sum(node.room(self.need) for node in self.alive.values())
 
     def look(self) -> Iterator[str]:
-        """Look again; yield what a person should know: nodes that joined, nodes that are gone."""
-        before, self.alive = self.alive, _alive()
+        """Take in the last look and begin another; yield what a person should know of it."""
+        if not self._seen.empty():
+            self._looking_since, self._told = None, False
+            yield from self._compare(self._seen.get())
+        if self._looking_since is None:
+            self._looking_since = time.monotonic()
+            threading.Thread(target=self._look, daemon=True).start()
+        elif not self._told and time.monotonic() - self._looking_since > HEADLESS_S:
+            self._told = True
+            yield HEADLESS
+
+    def _look(self) -> None:
+        with suppress(Exception):  # the connection is closed, or Ray ends the process
+            self._seen.put(_alive())
+
+    def _compare(self, now: Mapping[str, Node]) -> Iterator[str]:
+        """Yield which nodes joined, and which are gone."""
+        before, self.alive = self.alive, now
         for node in self.alive.values():
             if node.id not in before:
                 yield f"node {node} joined: room for {self.room} at once"
