@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,14 +46,7 @@ class NodeCheck:
                 raise DataError(f"there is no {file} there; put it at the same path")
         if job.given["data"] is not None:
             _check_data(job)
-        _settle()
         yield {"fit": 1}
-
-
-def _settle() -> None:
-    """Let collections between trials pass over what is loaded by now: PyTorch's objects take them 0.1 s and more."""
-    gc.collect()
-    gc.freeze()
 
 
 def _release(version: str) -> str:
