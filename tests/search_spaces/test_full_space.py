@@ -76,7 +76,7 @@ def test_auxiliary_heads_are_no_choice(name: str) -> None:
 
 def test_a_search_can_start_from_every_published_architecture() -> None:
     """Without auxiliary heads, for the classes and the size of the search's data."""
-    data = "street:images=4,size=64x128"
+    data = "street:images=16,size=64x128"
     settings, space = new_settings(Asked(space=full(), data=data, size=SIZE))
     inside = tuple(published().keys() - OUTSIDE)
     starts = starting_points(space, settings, inside)
@@ -90,7 +90,7 @@ def test_a_search_can_start_from_every_published_architecture() -> None:
 
 
 def test_a_search_does_not_start_outside_for_another_reason() -> None:
-    settings, space = new_settings(Asked(space=load_space("real_time"), data="street:images=4"))
+    settings, space = new_settings(Asked(space=load_space("real_time"), data="street:images=16"))
     with pytest.raises(SpaceError, match="--start-from ddrnet23: not in the space real_time: enc"):
         starting_points(space, settings, ("ddrnet23",))
 
