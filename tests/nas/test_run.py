@@ -114,6 +114,7 @@ def test_the_log_holds_one_event_per_line(tmp_path):
     run.log("complete", values={"miou": 0.5})
     lines = [yaml.safe_load(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
     assert [(e["event"], e.get("trial"), e.get("values")) for e in lines] == [
+        ("created", None, None),
         ("began", 1, None),
         ("complete", None, {"miou": 0.5}),
     ]
