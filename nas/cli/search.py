@@ -58,11 +58,14 @@ SAME = (
         "nas search auto_deeplab --strategy differentiable --data camvid:/data/camvid --target-macs 2G --budget 8h",
         "nas search real_time --data folder:my_images --executor processes --workers 4 --budget 8h",
         "nas search real_time --data camvid:/shared/camvid --address auto --gpus-per-trial 0.5 --budget 40gpu-hours",
+        "nas search table:scores.npz --strategy random --executor processes --workers 8 --budget 1000trials",
         "nas search --resume results/real_time --budget 12h",
     ),
 )
 @click.argument(
-    "space", required=False, help="A space by name or file; with --resume it has to be the run's."
+    "space",
+    required=False,
+    help="A space by name or file, or table:FILE.npz (docs/load.md); with --resume it has to be the run's.",
 )
 @click.option(
     "--data",
