@@ -1,4 +1,4 @@
-"""A driver with a Ray of its own: one job, of which SIGTERM makes an end. Run as `ray_driver.py HOW`."""
+"""A driver with a Ray of its own: one job, which a signal ends. Run as `ray_driver.py HOW`."""
 
 import signal
 import sys
@@ -12,7 +12,8 @@ from tests.nas.executors.contract import job
 def main():
     with tempfile.TemporaryDirectory() as folder:
         executor = make(Pool(executor="ray", workers=1))
-        signal.signal(signal.SIGTERM, lambda *_: executor.stop_current())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: executor.stop_current())
         executor.submit(job(sys.argv[1], cache=Path(folder) / "cache"))
         while not (result := look(executor)):
             pass

@@ -133,13 +133,16 @@ def is_agent(pid):
     return b"Agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_is_left_of_a_ray_whose_driver_is_gone(home, number, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGKILL, os.kill), (signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)],
+)
+def test_nothing_is_left_of_a_ray_whose_driver_is_gone(home, number, send):
     driver, processes = start_driver(home, "wait")
     assert len(processes) > 3
-    driver.send_signal(number)
+    send(driver.pid, number)
     out, err = driver.communicate(timeout=60)
-    if number == signal.SIGTERM:
+    if number != signal.SIGKILL:
         assert (out, err) == ("stopped\n", "")
     wait_for(lambda: not any(map(alive, processes)), "processes are left of the driver's Ray")
     assert not list(home.iterdir())
