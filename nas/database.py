@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
@@ -78,6 +79,11 @@ def open_storage(url: str, *, make_tables: bool = True) -> RDBStorage:
 
 def check(url: str) -> None:
     """Raise StorageError where nothing can be kept at `url` as things are; makes nothing there."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        folder = Path(parsed.database or "").parent
+        if not os.access(folder, os.W_OK):
+            raise StorageError(f"{url}: {folder} is no folder that we may write to; make it first")
     storage = existing_storage(url)
     if storage is not None:
         storage.engine.dispose()

@@ -113,12 +113,14 @@ def server() -> Iterator[Mariadb]:
     try:
         made = Mariadb(folder)
         made.start()
-        made.reset()
-        made.query(
-            f"CREATE USER nas@localhost IDENTIFIED BY '{Mariadb.password}'; GRANT ALL ON {NAME}.* TO nas@localhost"
-        )
-        yield made
-        made.stop()
+        try:
+            made.reset()
+            made.query(
+                f"CREATE USER nas@localhost IDENTIFIED BY '{Mariadb.password}'; GRANT ALL ON {NAME}.* TO nas@localhost"
+            )
+            yield made
+        finally:
+            made.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -100,9 +100,11 @@ def server() -> Iterator[Postgres]:
     try:
         made = Postgres(folder)
         made.start()
-        made.make()
-        yield made
-        made.stop()
+        try:
+            made.make()
+            yield made
+        finally:
+            made.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -111,6 +111,12 @@ def test_a_run_from_before_names_were_kept_has_the_study_of_its_file(find, tmp_p
     assert only_study(more.study_url) == "run"
 
 
+def test_a_file_in_a_folder_that_is_not_there_is_refused_before_anything_is_made(find, tmp_path):
+    with pytest.raises(StorageError, match="none is no folder that we may write to"):
+        find(storage=f"sqlite:///{tmp_path}/none/studies.db")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_second_writer_of_a_file_is_refused_from_anywhere(tmp_path, shared):
     first = opened(shared)
     with pytest.raises(
