@@ -61,3 +61,27 @@ def test_fields_that_do_not_fit(given_fields: dict[str, object]) -> None:
 
 def test_the_defaults_are_those_of_the_paper() -> None:
     assert (Schedule().length, Schedule().warm) == (EPOCHS, EPOCHS // 2) == (40, 20)
+
+
+def test_workers_travel_with_the_schedule_and_older_ones_have_one() -> None:
+    assert Schedule.of(Schedule(workers=3).to_dict()).workers == 3
+    older = Schedule().to_dict()
+    del older["workers"]
+    assert Schedule.of(older) == Schedule()
+    with pytest.raises(RecipeError, match="workers: expected a whole number from 1, got 0"):
+        Schedule.of({"workers": 0})
+
+
+def test_the_command_line_says_how_many_workers() -> None:
+    from click.testing import CliRunner
+    from rich_click import command, echo
+
+    from nas.cli.differentiable import differentiable_options, make_supernet
+
+    @command()
+    @differentiable_options
+    def said(**asked: object) -> None:
+        echo(str(make_supernet(asked)))
+
+    given = CliRunner().invoke(said, ["--supernet-workers", "2"])
+    assert given.output.strip() == "{'workers': 2}"
