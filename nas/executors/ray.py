@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -236,9 +236,13 @@ class RayExecutor:
             remote.state = "broken"
 
     def _judge(self, remote: Remote, checked: Checked) -> None:
-        """Use a worker whose node is fit."""
-        if checked.result.state != "complete":
-            error = checked.result.error or {"type": checked.result.state, "text": "no reason"}
+        """Use a worker whose node is fit; start another one in place of one that was killed over it."""
+        error = checked.result.error
+        if checked.result.state == "died" and error:
+            self._drop(remote, None)
+            self._count_stillborn(error)
+            return
+        if error:
             self._refuse(remote, f"cannot run the trials: {error['type']}: {error['text']}")
             return
         remote.state, remote.shared = "ready", checked.shared
@@ -260,9 +264,12 @@ class RayExecutor:
     def _lose(self, remote: Remote, error: BaseException | None) -> None:
         """Write off a worker that is gone or frozen. Raises RunError where one after the other does not even start."""
         what = describe_loss(remote, error)
-        if remote.state != "ready" and not is_of_node(error):
-            self._stillborn += 1
         self._drop(remote, remote.end_job("died", what))
+        if remote.state != "ready" and not is_of_node(error):
+            self._count_stillborn(what)
+
+    def _count_stillborn(self, what: Mapping[str, str]) -> None:
+        self._stillborn += 1
         if self._stillborn >= STILLBORN:
             raise RunError(
                 f"{STILLBORN} workers in a row ended before they were ready; the last: {what['text']}\n"
