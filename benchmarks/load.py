@@ -1,12 +1,11 @@
 """What a trial costs beside its training: 1,000 trials of a table through 8 workers, for each executor and database.
 
-    python benchmarks/load.py [--trials 1000] [--workers 8] [--seconds 0] [--rounds 1] [--case processes/sqlite ...]
+    python benchmarks/load.py [--trials 1000] [--workers 8] [--seconds 0] [--strategy random] [--rounds 1] [--case ...]
 
-Each case is a whole search (random sampling) in a process of its own, in turns where there are several rounds. No trial
-may be lost or doubled, and each must have its own score; otherwise it ends with code 1. A PostgreSQL server is started
-where the system's package is there. Processor time is that of the driver's main thread, by part; "waits" is the time
-in which the driver had nothing to do, so the workers were the limit; "queues" is the time in which it could have worked
-but other programs had the processors.
+Each case is a whole search in a process of its own, in turns where there are several rounds. No trial may be lost or
+doubled, and each must have its own score; otherwise it ends with code 1. A PostgreSQL server is started where the
+system's package is there. Milliseconds are processor time of the driver's main thread, by part. What it neither ran
+nor queued for a processor (where other programs had them) it waited: for workers, the database or the disk.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def search_once(asked: argparse.Namespace) -> dict[str, Any]:
     executor, _, _ = asked.one.partition("/")
     run = search(
         f"table:{asked.table},seconds={asked.seconds:g}",
-        strategy="random",
+        strategy=asked.strategy,
         budget=f"{asked.trials}trials",
         executor=executor,
         workers=None if executor == "in_process" else asked.workers,
@@ -74,7 +73,7 @@ def search_once(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _watch(watch: Any) -> None:
     """Time the parts of a trial in the driver."""
-    from optuna.samplers import RandomSampler
+    from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
 
     from nas.candidates import Candidates
     from nas.cost import Counter
@@ -82,8 +81,9 @@ def _watch(watch: Any) -> None:
     from nas.record import Record
     from nas.run import Run
 
-    for method in ("infer_relative_search_space", "sample_relative", "sample_independent"):
-        watch.wrap(RandomSampler, method, "sampling")
+    for kind in (RandomSampler, TPESampler, NSGAIISampler):
+        for method in ("infer_relative_search_space", "sample_relative", "sample_independent"):
+            watch.wrap(kind, method, "sampling")
     for method in ("ask", "begin", "finish", "spend"):
         watch.wrap(Record, method, "recording")
     watch.wrap(Counter, "count", "counting")
@@ -163,6 +163,7 @@ def case(name: str, asked: argparse.Namespace, folder: Path, url: str) -> dict[s
         "trials": asked.trials,
         "workers": asked.workers,
         "seconds": asked.seconds,
+        "strategy": asked.strategy,
         "table": folder / "table.npz",
         "folder": tempfile.mkdtemp(dir=folder),
         "storage": url if name.endswith("postgresql") else "",
@@ -195,11 +196,12 @@ def show(found: dict[str, Any]) -> None:
     """Print one case."""
     parts = ", ".join(f"{name} {ms:.2f}" for name, ms in found["parts"].items())
     growth = f"first tenth {found['first']:.2f}, last {found['last']:.2f}"
+    shares = f"ran {found['runs']:.0%} of the time, queued for a processor {found['queues']:.0%}"
+    ours = f"; workers {found['workers']:.1f} ms a trial, their start included"
     print(
-        f"{found['case']}: {found['trials']} trials, none lost or doubled; {found['per_second']:.0f} a second\n"
+        f"{found['case']}: {found['trials']} trials, none lost or doubled; {found['per_second']:.3g} a second\n"
         f"  driver {found['driver']:.2f} ms a trial ({parts}); {growth}\n"
-        f"  it ran {found['runs']:.0%} of the time, queued for a processor {found['queues']:.0%};"
-        f" workers {found['workers']:.1f} ms a trial, their start included",
+        f"  it {shares}{ours if found['case'].startswith('processes') else ''}",
         flush=True,
     )
 
@@ -210,6 +212,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=0.0, help="what a trial takes")
+    parser.add_argument("--strategy", default="random")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--case", action="append", choices=("in_process/sqlite", *CASES))
     for name in ("one", "table", "folder", "storage"):
