@@ -25,6 +25,11 @@ SMALLER = (
     ("--max-latency 40ms", "--max-latency 10s"),
     ("--budget 3h", "--budget 2trials"),
     (
+        "--epochs 20 --samples 10 --budget 2h --workers 2",
+        "--epochs 1 --samples 1 --batch 4 --workers 1",
+    ),
+    ("--workers 4", "--workers 2"),
+    (
         "auto_deeplab --strategy differentiable",
         "tiny --strategy differentiable --fix '*.repeat=last' --fix let.width=last --supernet-epochs 2",
     ),
