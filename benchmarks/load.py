@@ -62,13 +62,20 @@ def search_once(asked: argparse.Namespace) -> dict[str, Any]:
         strategy=asked.strategy,
         budget=f"{asked.trials}trials",
         executor=executor,
-        workers=None if executor == "in_process" else asked.workers,
+        **({} if executor == "in_process" else _pool(asked.workers)),
         storage=asked.storage or None,
         run=Path(asked.folder) / "run",
         progress=laps,
     )
     found = check(run, asked)
     return {**found, **_costs(laps.rows, ran, asked)}
+
+
+def _pool(workers: int) -> dict[str, Any]:
+    """Return what is asked of the executor: so many workers on the processors of this machine, however few."""
+    from nas.executors.worker import cpus
+
+    return {"workers": workers, "cpus_per_trial": cpus() / workers}
 
 
 def _watch(watch: Any) -> None:
