@@ -30,6 +30,8 @@ Process = tuple[int, str]
 class Search:
     """A search that is started, killed and started again until its budget is used."""
 
+    environment: Mapping[str, str] = {}
+
     def __init__(self, folder: Path, asked: Mapping[str, Any], trials: int) -> None:
         self.folder, self.asked, self.trials = folder, asked, trials
         self.driver: subprocess.Popen[bytes] | None = None
@@ -50,8 +52,7 @@ class Search:
 
     def finish(self) -> None:
         """Let the search come to its end."""
-        if self.driver is None or self.driver.poll() is not None:
-            self._start()
+        self.go_on()
         assert self.driver is not None
         self.driver.wait(PATIENCE_S)
         self._expect_end()
@@ -97,11 +98,15 @@ class Search:
         self.ended = {n: t for n, t in trials.items() if t.outcome not in OPEN}
 
     def note_processes(self) -> list[Process]:
-        """Return the processes that the driver has now, and remember them."""
-        assert self.driver is not None
-        now = sorted(descendants(self.driver.pid))
+        """Return the processes that run trials now, and remember them."""
+        now = sorted(self.workers())
         self.seen |= set(now)
         return now
+
+    def workers(self) -> set[Process]:
+        """Return the processes that run trials."""
+        assert self.driver is not None
+        return descendants(self.driver.pid)
 
     def expect_no_processes(self) -> None:
         """Wait until all processes that any driver had are gone."""
@@ -116,7 +121,12 @@ class Search:
                 [sys.executable, __file__, str(self.folder), json.dumps(asked)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(sys.path),
+                    "OMP_NUM_THREADS": "1",
+                    **self.environment,
+                },
             )
 
     def _expect_end(self) -> None:

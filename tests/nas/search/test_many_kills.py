@@ -10,7 +10,9 @@ import pytest
 from nas.architecture import Architecture
 from nas.evaluators.table import read_table
 from nas.run import Run
+from tests.nas.executors.ray_cluster import Cluster
 from tests.nas.search.killing import OPEN, Search
+from tests.nas.search.killing_nodes import OnCluster
 from tests.nas.storage import postgres
 from tests.nas.tables import write_table
 
@@ -62,7 +64,7 @@ def check(search, table):
         if trial.outcome == "complete":
             assert trial.values["miou"] == scores.score(Architecture(trial.architecture))
     failed = [t for t in trials if t.outcome == "failed" and t.duplicate_of is None]
-    assert all("(SIGKILL)" in t.reason for t in failed)
+    assert all(t.reason.startswith("failed: WorkerDied: ") for t in failed)
     assert not list((search.folder / "trials").glob("*"))
     return trials
 
@@ -79,16 +81,19 @@ def check_log(search, trials):
     assert len([e for e in events if e["event"] == "started"]) <= search.starts
 
 
-def hammered(folder, table, storage, kills, **asked):
-    """Return a search that was killed so many times and then came to its end."""
-    asked = {"space": f"table:{table},seconds={SECONDS}", "strategy": "random", **asked}
-    search = Search(folder, asked | ({"storage": storage} if storage else {}), trials=2 * kills)
+def hammered(search, kills):
+    """Kill parts of a search so many times, let it come to its end, and see that nothing of it goes on."""
     kill_at_random(search, random.Random(kills), kills)
     search.finish()
     search.expect_no_processes()
-    kills = f"{search.driver_kills} drivers and {search.worker_kills} workers killed"
-    print(f"{kills}, {search.starts} starts, {search.trials} trials")
-    return search
+    done = f"{search.driver_kills} drivers and {search.worker_kills} workers killed"
+    print(f"{done}, {search.starts} starts, {search.trials} trials")
+
+
+def asked_of(table, storage=None):
+    """Return what each of the searches is asked."""
+    asked = {"space": f"table:{table},seconds={SECONDS}", "strategy": "random"}
+    return asked | ({"storage": storage} if storage else {})
 
 
 @pytest.mark.parametrize(
@@ -101,5 +106,27 @@ def hammered(folder, table, storage, kills, **asked):
     indirect=["storage"],
 )
 def test_kills_at_random_moments_lose_and_double_nothing(tmp_path, table, storage, kills):
-    search = hammered(tmp_path / "run", table, storage, kills, **PROCESSES)
+    search = Search(tmp_path / "run", asked_of(table, storage) | PROCESSES, 2 * kills)
+    hammered(search, kills)
+    check_log(search, check(search, table))
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    cluster = Cluster()
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    yield cluster
+    cluster.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite", "postgresql"], indirect=True)
+def test_kills_of_workers_nodes_and_drivers_on_a_cluster_do_neither(
+    tmp_path, table, storage, cluster
+):
+    search = OnCluster(tmp_path / "run", asked_of(table, storage), 60, cluster=cluster)
+    hammered(search, kills=25)
+    print(f"{search.node_kills} nodes killed")
     check_log(search, check(search, table))
