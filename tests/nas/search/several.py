@@ -6,7 +6,7 @@ from nas.executors.in_process import InProcessExecutor
 class Several:
     capacity = 3
 
-    def __init__(self):
+    def __init__(self, pool=None):
         self.out = []
 
     def submit(self, job):
