@@ -114,7 +114,7 @@ def test_joins_refuse_unequal_channels_and_say_what_to_do() -> None:
         WeightedSum({"a": 3, "b": 4})
     with pytest.raises(ValueError, match="two inputs"):
         Resize((3,), to=2)
-    with pytest.raises(ValueError, match="common divisor"):
+    with pytest.raises(ValueError, match="got groups 3, channels 6, width 10; nearest: 2"):
         Conv(6, width=10, groups=3)
 
 

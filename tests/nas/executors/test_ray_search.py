@@ -86,7 +86,6 @@ def test_nothing_is_lost_when_the_driver_and_then_a_node_are_killed(tmp_path, mo
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
         before = Run.open(folder).trials()
-        assert {"running"} & {t.outcome for t in before}
         driver = start(folder, cluster)
         wait_for(lambda: events(folder, "complete") >= 6, "no trials after the kill", 120)
         cluster.kill(nodes[0])
