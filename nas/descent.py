@@ -9,13 +9,14 @@ architectures.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
 from nas.draws import Drawer, Drawn, first, last
 from nas.errors import LimitError
+from nas.language.decide import decide
 from nas.problem import Limits
 from nas.units import show_cost
 
@@ -28,6 +29,8 @@ KICK = (0.1, 0.2, 0.4)
 RANDOM_STARTS = 3
 PAIRS = 1500
 """Pairs of changes that are tried at the end, at most."""
+LISTED = 2000
+"""Architectures of a space up to which all are looked at before limits are called impossible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ def within_reach(drawer: Drawer, limits: Limits, starts: Sequence[Drawn], rng: R
     `starts` are some architectures of the space, one or more.
     """
     found = least(drawer, lambda drawn: drawn.excess(limits), starts, rng, enough=0.0)
+    if found.excess(limits) > 0.0 and drawer.space.size() <= LISTED:
+        found = min([found, *_all(drawer)], key=lambda drawn: drawn.excess(limits))
     if found.excess(limits) <= 0.0:
         return found
     caps = dict(limits.items())
@@ -116,6 +121,13 @@ def within_reach(drawer: Drawer, limits: Limits, starts: Sequence[Drawn], rng: R
         f"no architecture of the space is within the limits ({asked}): the smallest that the space can reach"
         f" have {reached}{closest}; raise the limits, or choose a space with smaller networks"
     )
+
+
+def _all(drawer: Drawer) -> Iterator[Drawn]:
+    """Yield every architecture of the space that fits together."""
+    for architecture in drawer.space.enumerate():
+        if (drawn := drawer.draw(decide(drawer.space, architecture), first)) is not None:
+            yield drawn
 
 
 def _exact(costs: Mapping[str, float]) -> str:

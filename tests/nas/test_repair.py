@@ -10,9 +10,10 @@ from nas import registry
 from nas.descent import within_reach
 from nas.draws import Drawer, first
 from nas.language.decide import decide
+from nas.language.tree import Pick, Walk
 from nas.problem import Limits
 from nas.repair import Repair
-from nas.space import parse
+from nas.space import Space, parse
 from tests.nas.drawers import tiny
 from tests.nas.spaces_for_tests import trees
 from tests.nas.toy_costs import SumOfNumbers, Woven
@@ -52,6 +53,20 @@ def test_whatever_is_proposed_comes_within_limits_that_some_architecture_keeps(s
         assert decide(space, repaired.architecture) == repaired.taken
         if proposal.excess(limits) == 0.0:
             assert repaired == proposal
+
+
+def test_in_a_small_space_what_keeps_the_limits_is_found_however_it_lies():
+    """No descent comes to some of these: several decisions have to change at once, for the worse before the better."""
+    walk = Walk(steps=2, start=4, moves={4: (4, 8), 8: (4, 8, 16), 16: (8,)})
+    space = Space({"top": Pick(1, ("x", "y"), walk)})
+    drawer = Drawer(space, Woven(1, 1))
+    for architecture in space.enumerate():
+        one = drawer.counter.count(architecture)
+        limits = Limits(macs=one.cost("macs"), params=one.cost("params"))
+        for seed in range(4):
+            rng = Random(seed)
+            found = within_reach(drawer, limits, list(drawer.random(rng, 5)), rng)
+            assert found.excess(limits) == 0.0
 
 
 @pytest.mark.parametrize("rank", [0, 1, 5, 20])
