@@ -11,6 +11,7 @@ import rich_click as click
 from nas.cli.app import FAILED, INFEASIBLE, INTERRUPTED
 from nas.cli.command import Command, input_option, use_option
 from nas.cli.differentiable import differentiable_options, make_supernet
+from nas.cli.pool import pool_options
 from nas.cli.recipe import FIELDS, make_recipe, recipe_options
 from nas.strategies import STRATEGIES
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("miou", "macs", "params", "memory", "latency")
 WHAT, LIMITS, HOW, GO_ON = "What to search", "Limits and budget", "How to search", "Run"
-WHERE = "Where trials run"
 SAME = (
     "data",
     "max_macs",
@@ -167,47 +167,16 @@ SAME = (
     type=click.Choice(("local", "processes", "ray")),
     help="local: one trial at a time; processes: several on this machine; ray: on a Ray cluster.",
     show_default="local, or what the options below are for",
-    panel=WHERE,
+    panel="Where trials run",
 )
-@click.option(
-    "--workers",
-    "--max-concurrent",
-    "workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="At most so many trials at once.",
-    show_default="as many as fit",
-    panel=WHERE,
-)
-@click.option(
-    "--cpus-per-trial",
-    type=click.FloatRange(0, min_open=True),
-    metavar="N",
-    help="Processors that a trial gets, and the number of its threads.",
-    show_default="processes: an equal share; ray: 1",
-    panel=WHERE,
-)
-@click.option(
-    "--gpus-per-trial",
-    type=click.FloatRange(0),
-    metavar="N",
-    help="GPUs that a trial gets; 0.5 puts two trials on one.",
-    show_default="processes: an equal share; ray: 0",
-    panel=WHERE,
-)
-@click.option(
-    "--address",
-    help="A running Ray cluster: auto (the one on this machine), HOST:PORT or ray://HOST:PORT.",
-    show_default="a Ray of its own on this machine",
-    panel=WHERE,
-)
-@click.option(
-    "--retries",
-    type=click.IntRange(0),
-    metavar="N",
-    help="How often a trial goes out again after its worker or node died; then it has failed.",
-    show_default="1; ray: 3",
-    panel=WHERE,
+@pool_options(
+    "trial",
+    {
+        "workers": "as many as fit",
+        "cpus_per_trial": "processes: an equal share; ray: 1",
+        "gpus_per_trial": "processes: an equal share; ray: 0",
+        "retries": "1; ray: 3",
+    },
 )
 @recipe_options
 @differentiable_options

@@ -13,6 +13,7 @@ import rich_click as click
 from nas.cli.app import INTERRUPTED
 from nas.cli.command import Command, input_option, json_option, use_option
 from nas.cli.output import console, print_json, table
+from nas.cli.pool import pool_options
 from nas.cli.recipe import recipe_options
 from nas.cli.retrain import Order, find_order
 from nas.problem import parse_budget, show_seconds
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nas.run import Settings
     from nas.tune import Tuned
 
-WHAT, HOW, WHERE = "What varies", "How to tune", "Where trainings run"
+WHAT, HOW = "What varies", "How to tune"
 
 
 @click.command(
@@ -86,45 +87,14 @@ WHAT, HOW, WHERE = "What varies", "How to tune", "Where trainings run"
     panel=HOW,
 )
 @recipe_options
-@click.option(
-    "--workers",
-    "--max-concurrent",
-    "workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="At most so many trainings at once.",
-    show_default="1; with an address as many as fit",
-    panel=WHERE,
-)
-@click.option(
-    "--cpus-per-trial",
-    type=click.FloatRange(0, min_open=True),
-    metavar="N",
-    help="Processors that a training gets, and the number of its threads.",
-    show_default="an equal share; with an address 1",
-    panel=WHERE,
-)
-@click.option(
-    "--gpus-per-trial",
-    type=click.FloatRange(0),
-    metavar="N",
-    help="GPUs that a training gets; 0.5 puts two trainings on one.",
-    show_default="1 where this machine has one; with an address 0",
-    panel=WHERE,
-)
-@click.option(
-    "--address",
-    help="A running Ray cluster: auto (the one on this machine) or HOST:PORT. All nodes see the run's folder.",
-    show_default="a Ray of its own on this machine",
-    panel=WHERE,
-)
-@click.option(
-    "--retries",
-    type=click.IntRange(0),
-    metavar="N",
-    help="How often a training goes on after its worker or node died; then it has failed.",
-    show_default="3",
-    panel=WHERE,
+@pool_options(
+    "training",
+    {
+        "workers": "1; with an address as many as fit",
+        "cpus_per_trial": "an equal share; with an address 1",
+        "gpus_per_trial": "1 where this machine has one; with an address 0",
+        "retries": "3",
+    },
 )
 @click.option(
     "--run",

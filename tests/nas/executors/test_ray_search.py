@@ -15,8 +15,9 @@ from tests.nas.executors.ray_cluster import Cluster, wait_for, wait_for_room
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.full
 
-GO = Path(__file__).with_name("ray_search.py")
+GO = Path(__file__).parents[1] / "search" / "go.py"
 TRIALS = 14
+ON_RAY = ("executor=ray", "strategy=random")
 SEARCH = "search tiny --data street:images=12,val=6,size=32x64 --strategy random --seed 3 --budget 3trials --device cpu"
 
 
@@ -57,8 +58,9 @@ def test_a_search_on_ray_is_that_of_this_machine(tmp_path):
 
 
 def start(folder, cluster):
+    where = f"address={cluster.address}"
     return subprocess.Popen(
-        [sys.executable, str(GO), str(folder), cluster.address, f"{TRIALS}trials"],
+        [sys.executable, str(GO), str(folder), "planted_slow", f"{TRIALS}trials", *ON_RAY, where],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

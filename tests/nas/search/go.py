@@ -1,4 +1,7 @@
-"""One search in a process of its own, to be killed: `go.py FOLDER EVALUATOR BUDGET`; goes on where a run is there."""
+"""One search in a process of its own, to be killed: `go.py FOLDER EVALUATOR BUDGET [NAME=VALUE...]`.
+
+It goes on where a run is there, with the storage among what else `nas.search` takes.
+"""
 
 import sys
 from pathlib import Path
@@ -8,10 +11,10 @@ from nas.search import search
 PLANTED = Path(__file__).parent / "planted.py"
 
 
-def main():
-    folder, evaluator, budget = sys.argv[1:]
+def main(folder, evaluator, budget, *more):
+    asked = dict(pair.split("=", 1) for pair in more)
     if (Path(folder) / "run.yaml").exists():
-        run = search(resume=folder, budget=budget)
+        run = search(resume=folder, budget=budget, storage=asked.get("storage"))
     else:
         run = search(
             "tiny",
@@ -22,9 +25,10 @@ def main():
             preflight=False,
             device="cpu",
             run=folder,
+            **asked,
         )
     print(run.ended)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from nas.run import Run
 
-GO = Path(__file__).parent / "go.py"
+GO = Path(__file__).parents[1] / "search" / "go.py"
 TRIALS = 8
 
 
 def start(folder, storage="", budget=f"{TRIALS}trials", **given):
     """Start a search or go on with it; `given` are an evaluator and the environment."""
-    command = [sys.executable, str(GO), str(folder), storage, budget]
+    where = [f"storage={storage}"] if storage else []
+    evaluator = given.get("evaluator") or "planted_slow"
     return subprocess.Popen(
-        [*command, *filter(None, [given.get("evaluator")])],
+        [sys.executable, str(GO), str(folder), evaluator, budget, *where],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

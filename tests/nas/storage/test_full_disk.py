@@ -16,7 +16,7 @@ from nas.executors import describe
 from nas.full_disk import TOLD, full_disk_told, is_full
 from nas.record import read_seconds, read_trials
 from nas.run import Run
-from tests.nas.storage import go
+from tests.nas.search import go
 from tests.nas.storage.recording import OBJECTIVES, history, opened, trained
 from tests.nas.storage.searching import TRIALS, refused, start, wait_for
 from tests.nas.storage.searching import history as trials_of
@@ -127,7 +127,7 @@ def test_a_study_can_be_read_where_nothing_may_be_written(small):
 @pytest.mark.full
 def test_a_disk_that_becomes_full_ends_the_search_with_one_error(small, tmp_path):
     whole, folder = tmp_path / "whole", small / "run"
-    go.main(str(whole), "", f"{TRIALS}trials")
+    go.main(str(whole), "planted_slow", f"{TRIALS}trials")
     search = start(folder)
     wait_for(folder, "began", 3)
     with filled(small):
@@ -136,7 +136,7 @@ def test_a_disk_that_becomes_full_ends_the_search_with_one_error(small, tmp_path
         assert f"nas search --resume {folder}" in said
         before = [t for t in Run.open(folder).trials() if t.outcome == "complete"]
         assert before
-    go.main(str(folder), "", f"{TRIALS}trials")
+    go.main(str(folder), "planted_slow", f"{TRIALS}trials")
     assert trials_of(folder) == trials_of(whole)
     assert [t for t in Run.open(folder).trials() if t.number < len(before)] == before
 

@@ -11,7 +11,7 @@ import nas.search
 from nas.errors import RunError
 from nas.run import Run
 from nas.storage_url import PASSWORD
-from tests.nas.storage import go
+from tests.nas.search import go
 from tests.nas.storage.searching import TRIALS, finished, history, start, wait_for
 
 pytestmark = pytest.mark.full
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.full
 def whole(tmp_path_factory):
     """What an undisturbed search finds, its study in its own folder."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    go.main(str(folder), "", f"{TRIALS}trials")
+    go.main(str(folder), "planted_slow", f"{TRIALS}trials")
     return history(folder)
 
 
@@ -40,7 +40,7 @@ def test_kills_of_the_driver_and_restarts_of_the_database(tmp_path, server, whol
     said = "".join(driver.communicate())
     assert "does not answer" in said
     assert "is back" in said
-    go.main(str(folder), server.url, f"{TRIALS}trials")
+    go.main(str(folder), "planted_slow", f"{TRIALS}trials", f"storage={server.url}")
     assert history(folder) == whole
 
 
@@ -66,7 +66,7 @@ def test_a_copy_of_the_run_is_not_searched_at_the_same_time(tmp_path, postgres_s
     first.send_signal(signal.SIGKILL)
     first.communicate()
     counted = sum(t.counts for t in Run.open(copy).trials())
-    go.main(str(copy), "", f"{counted + 2}trials")
+    go.main(str(copy), "planted_slow", f"{counted + 2}trials")
     ended = Run.open(copy).trials()
     assert [t.number for t in ended] == list(range(len(ended)))
     assert not {"running", "waiting"} & {t.outcome for t in ended}
